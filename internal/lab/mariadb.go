@@ -70,7 +70,10 @@ func (s *Store) mariadbd() []string {
 // grants makes the two users. zimbra has what a mailstore's own user needs for its databases, and what a mover is told to ask for.
 func (s *Store) grants() string {
 	q := func(password string) string { return strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password) }
-	return fmt.Sprintf(`CREATE USER 'zimbra'@'%%' IDENTIFIED BY '%[1]s';
+	// The installation's own root users have no password; the one that stays, at localhost, is reached by the socket only.
+	return fmt.Sprintf(`DELETE FROM mysql.global_priv WHERE User = '' OR User = 'root' AND Host <> 'localhost';
+FLUSH PRIVILEGES;
+CREATE USER 'zimbra'@'%%' IDENTIFIED BY '%[1]s';
 GRANT CREATE, PROCESS, RELOAD ON *.* TO 'zimbra'@'%%';
 GRANT ALL ON zimbra.* TO 'zimbra'@'%%';
 GRANT ALL ON `+"`mboxgroup%%`"+`.* TO 'zimbra'@'%%';
