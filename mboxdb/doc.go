@@ -1,0 +1,57 @@
+// Package mboxdb reads, copies, proves and removes the rows of one Zimbra mailbox.
+//
+// # Where a mailbox lies
+//
+// A mailstore has a database zimbra and databases mboxgroup1, mboxgroup2 and so on. A mailbox is one row of zimbra.mailbox, named by an
+// account id (zimbraId) and numbered by a mailbox id that is valid on this server only; rows in six more tables of zimbra; and rows in
+// some eighteen tables of one mailbox group, the one that the row's group_id names. Every one of these tables has a column mailbox_id.
+// Which tables there are depends on the version of Zimbra and on extensions, so [DB.Tables] asks the server and refuses what it does
+// not know: a table forgotten is data lost, a table copied blindly is worse.
+//
+// # Copying
+//
+// A destination gives the mailbox another id, another group and other volumes. The steps, each of which may be repeated:
+//
+//	dst.Claim(ctx, claim)                     // the fence: from here on older movers of the account are refused
+//	res, err := dst.Reserve(ctx, claim, nil)  // an id from the server's own counter
+//	c := mboxdb.NewCopy(dst, src, res.Mailbox, from, &mboxdb.CopyOptions{Claim: claim, Rewrite: rewrite, ...})
+//	c.Load(ctx)                               // the group's tables; nothing can see them yet
+//	c.Verify(ctx)                             // equal, by digest
+//	c.Publish(ctx)                            // the tables of zimbra, the mailbox row last, in one transaction
+//	c.Remove(ctx, nil)                        // or instead: everything this copy wrote is gone again
+//
+// Rows travel as SQL text, the same text that [DB.Dump] writes to a file. On the way they pass through a function of the caller, which
+// replaces the mailbox id, the database name and the locators (package sqlrewrite does that). What comes out is not trusted: it is read
+// row by row, and a row that would land in another table or under another mailbox id stops the load.
+//
+// # The fence
+//
+// A mover that was paused, or whose journal was copied, must not write any more once another one has taken over. The destination keeps a
+// table zmlift.moves with one row per account: which move holds it, a count that every opening of the move raises, and the reserved
+// mailbox id. Every transaction of this package that writes at the destination reads that row first, with a share lock, and gives up
+// with [ErrFenced] unless it still says what the [Claim] says; [DB.Claim] waits for transactions that hold the lock. The reserved id
+// stays in the row when a move is rolled back, and the account's next move gets it again: a mailboxd that has seen an account under one
+// id bounces its mail when it turns up under another.
+//
+// # Digests
+//
+// A row's digest is the MD5 of all its columns, in the order of their names, each encoded so that no two different rows have the same
+// encoding: numbers and times end with a comma, strings are preceded by their length in bytes, NULL is a letter where the others have a
+// digit. The mailbox id is left out (it selects the rows), and locators go through the map. A table's digest is the number of its rows
+// and, for each half of the MD5s as a 64-bit number, the sum and the exclusive or. Computed in the server, it takes no order, counts equal
+// rows of keyless tables, and travels as five numbers. Two tables that differ have equal digests with a probability of about 2^-128 if
+// MD5 behaves as random; nobody here has a reason to build collisions against their own mailbox.
+//
+// # Sessions
+//
+// Everything runs in sessions of its own, which set time zone, SQL mode, character set and lock waits for themselves and are closed
+// instead of going back to the pool: a caller's later query never meets foreign_key_checks=0. No global variable is ever set. Sessions at a
+// source are read only. A method uses one connection per server at a time; [DB.Lock] keeps one more for as long as it is held.
+//
+// # Errors
+//
+// Branch on these with errors.Is: [ErrNotFound], [ErrFenced], [ErrBusy], [ErrLockLost], [ErrPublished], [ErrExists], [ErrNotReserved],
+// [ErrNoGroup], [ErrTruncated]; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*FencedError], [*LeftoversError],
+// [*MismatchError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
+// could quote a value from a row, the text is left out.
+package mboxdb

@@ -1,0 +1,199 @@
+package zimbratest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/zmlift/zmlift/zimbra"
+	"github.com/zmlift/zmlift/zimbra/zimbratest"
+)
+
+// How a run is recovered from.
+type recovery string
+
+const (
+	resume   recovery = "resume"
+	rollback recovery = "rollback"
+)
+
+// start runs a whole move in a process; it ends at the first error.
+func start(p *zimbratest.Process) error {
+	ctx := context.Background()
+	m, err := zimbra.New(p.Config())
+	if err != nil {
+		return err
+	}
+	plan, err := m.Plan(ctx, zimbra.Request{Account: zimbratest.Alice, To: zimbratest.Dest})
+	if err != nil {
+		return err
+	}
+	mv, err := m.Start(ctx, plan)
+	if err != nil {
+		return err
+	}
+	return errors.Join(mv.Run(ctx, zimbra.PhaseFinish), mv.Close())
+}
+
+// recover ends every move there is, with one fresh process for each try. It fails when that takes more than a few.
+func recoverAll(w *zimbratest.World, how recovery, name string) error {
+	const tries = 6
+	for _, move := range w.Moves() {
+		var err error
+		for n := range tries {
+			if err = recoverOnce(w.Process(fmt.Sprintf("%s%d", name, n+1), zimbratest.Fault{}), move, how); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%s of %s does not end: %w", how, move, err)
+		}
+	}
+	return nil
+}
+
+func recoverOnce(p *zimbratest.Process, move string, how recovery) error {
+	ctx := context.Background()
+	m, err := zimbra.New(p.Config())
+	if err != nil {
+		return err
+	}
+	mv, err := m.Open(ctx, move)
+	if errors.Is(err, zimbra.ErrJournal) {
+		return nil // died before the plan was in it: there is no move
+	}
+	if err != nil {
+		return err
+	}
+	defer mv.Close()
+	if how == rollback || mv.Status().Rollback {
+		if err := mv.Rollback(ctx); !errors.Is(err, zimbra.ErrCommitted) {
+			return err
+		}
+	}
+	return mv.Run(ctx, zimbra.PhaseFinish)
+}
+
+// history runs a move with a fault and recovers, and returns the world and what is wrong with it.
+func history(f zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.Process, []string) {
+	w := zimbratest.New()
+	p := w.Process("mover", f)
+	var bad []string
+	p.WhilePaused(func() {
+		if err := recoverAll(w, how, "second"); err != nil {
+			bad = append(bad, "second mover: "+err.Error())
+		}
+		if len(w.Moves()) == 0 { // nothing to take over yet: the other one makes a move of its own
+			if err := start(w.Process("second", zimbratest.Fault{})); err != nil {
+				bad = append(bad, "second mover: "+err.Error())
+			}
+		}
+	})
+	_ = start(p) // what it says is not the point: what it leaves is
+	if err := recoverAll(w, how, "third"); err != nil {
+		bad = append(bad, err.Error())
+	}
+	return w, p, append(bad, w.Check()...)
+}
+
+// faults are all of them: each effect of a move without faults, in every way, and late ones with every delay.
+func faults(effects int) []zimbratest.Fault {
+	var all []zimbratest.Fault
+	for at := 1; at <= effects; at++ {
+		for _, kind := range zimbratest.Kinds {
+			if kind != zimbratest.Late {
+				all = append(all, zimbratest.Fault{Kind: kind, At: at})
+				continue
+			}
+			for delay := 0; delay <= 40; delay++ {
+				all = append(all, zimbratest.Fault{Kind: kind, At: at, Delay: delay})
+			}
+		}
+	}
+	return all
+}
+
+// TestMoveWithoutFault is the move as it should be.
+func TestMoveWithoutFault(t *testing.T) {
+	w, p, bad := history(zimbratest.Fault{}, resume)
+	if len(bad) > 0 || !w.Moved() {
+		t.Fatalf("moved: %v, wrong: %q\n%s", w.Moved(), bad, strings.Join(w.Log, "\n"))
+	}
+	t.Logf("%d effects", p.Effects())
+}
+
+// TestEveryFault has each effect of a move go wrong in every way, and recovers forward and back. ZMLIFT_FAULT="resume late@31+4" runs one.
+func TestEveryFault(t *testing.T) {
+	if one := os.Getenv("ZMLIFT_FAULT"); one != "" {
+		how, expr, _ := strings.Cut(one, " ")
+		f, err := zimbratest.ParseFault(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, _, bad := history(f, recovery(how))
+		t.Logf("moved: %v, wrong: %q\n%s", w.Moved(), bad, strings.Join(w.Log, "\n"))
+		if len(bad) > 0 {
+			t.Fail()
+		}
+		return
+	}
+	_, clean, _ := history(zimbratest.Fault{}, resume)
+	reached := map[string]map[zimbratest.FaultKind]bool{}
+	runs, failures, moved := 0, 0, 0
+	for _, f := range faults(clean.Effects()) {
+		for _, how := range []recovery{resume, rollback} {
+			w, p, bad := history(f, how)
+			runs++
+			if w.Moved() {
+				moved++
+			}
+			if p.Hit == "" {
+				t.Errorf("%s %s met no effect", how, f)
+			}
+			if reached[p.Hit] == nil {
+				reached[p.Hit] = map[zimbratest.FaultKind]bool{}
+			}
+			reached[p.Hit][f.Kind] = true
+			if len(bad) == 0 {
+				continue
+			}
+			if failures++; failures <= 10 {
+				t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", string(how)+" "+f.String(), p.Hit, strings.Join(bad, "\n  "))
+			}
+		}
+	}
+	if failures > 10 {
+		t.Errorf("and %d more", failures-10)
+	}
+	for _, name := range zimbra.StepNames() {
+		if forwardOnly(name) && reached["journal.Append "+name+" begun"] == nil {
+			t.Errorf("step %s was never reached", name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(reached)) {
+		for _, kind := range zimbratest.Kinds {
+			if !reached[name][kind] {
+				t.Errorf("effect %s was not tried with %s", name, kind)
+			}
+		}
+	}
+	if moved == 0 || moved == runs {
+		t.Errorf("%d of %d runs ended moved: the enumeration does not reach both ends", moved, runs)
+	}
+	t.Logf("%d runs, %d ended moved, %d kinds of effect", runs, moved, len(reached))
+}
+
+// forwardOnly says whether a step belongs to a move that nothing stops.
+func forwardOnly(name string) bool {
+	for _, s := range []string{"ask-directory", "reopen-account", "unlock-mailbox", "flush-reopened", "settle", "take-over-rollback", "remove-rows", "remove-files", "end-rollback"} {
+		if name == s {
+			return false
+		}
+	}
+	return true
+}
