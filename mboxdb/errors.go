@@ -60,8 +60,12 @@ func (e *FencedError) Error() string {
 	if e.Holder.Move == "" {
 		return fmt.Sprintf("%v: account %s: no row in zmlift.moves", ErrFenced, e.Claim.AccountID)
 	}
+	state := "ended"
+	if e.Holder.Open {
+		state = "open"
+	}
 	return fmt.Sprintf("%v: account %s: held by move %s at fence %d (%s), not by %s at %d",
-		ErrFenced, e.Claim.AccountID, e.Holder.Move, e.Holder.Fence, e.Holder.State, e.Claim.Move, e.Claim.Fence)
+		ErrFenced, e.Claim.AccountID, e.Holder.Move, e.Holder.Fence, state, e.Claim.Move, e.Claim.Fence)
 }
 
 func (e *FencedError) Is(target error) bool { return target == ErrFenced }

@@ -35,7 +35,7 @@ const (
 	sqlPacket        = "SELECT @@max_allowed_packet"
 	sqlConnectionID  = "SELECT CONNECTION_ID()"
 	sqlDDLSession    = "SET SESSION wait_timeout=60, lock_wait_timeout=%d"
-	sqlPinnedSession = "SET SESSION wait_timeout=60"
+	sqlPinnedSession = "SET SESSION wait_timeout=%d"
 )
 
 // Mailboxes and volumes.
@@ -74,4 +74,61 @@ const (
 		" FROM information_schema.key_column_usage WHERE table_schema = ? AND referenced_table_name IS NOT NULL" +
 		" ORDER BY table_name, constraint_name, ordinal_position"
 	sqlDeleteRules = "SELECT table_name, constraint_name, delete_rule FROM information_schema.referential_constraints WHERE constraint_schema = ?"
+)
+
+// The fence. The names are ours; the engine is named because a server without InnoDB would take another in silence.
+const (
+	sqlMovesFormat = "SELECT table_comment FROM information_schema.tables WHERE table_schema = 'zmlift' AND table_name = 'moves'"
+
+	sqlMakeDatabase = "CREATE DATABASE IF NOT EXISTS zmlift"
+	sqlMakeMoves    = "CREATE TABLE IF NOT EXISTS zmlift.moves (" +
+		"account_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL," +
+		" move_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL," +
+		" fence BIGINT UNSIGNED NOT NULL, is_open TINYINT NOT NULL," +
+		" mailbox_id INT UNSIGNED NULL, group_id INT UNSIGNED NULL, is_clean TINYINT NOT NULL DEFAULT 0," +
+		" PRIMARY KEY (account_id), UNIQUE KEY i_mailbox_id (mailbox_id)) ENGINE=InnoDB COMMENT='" + movesFormat + "'"
+	sqlMakeBurnt = "CREATE TABLE IF NOT EXISTS zmlift.burnt (" +
+		"mailbox_id INT UNSIGNED NOT NULL, account_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL," +
+		" move_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, KEY i_account_id (account_id, move_id)) ENGINE=InnoDB"
+
+	sqlMove          = "SELECT move_id, fence, is_open, mailbox_id, group_id, is_clean FROM zmlift.moves WHERE account_id = ?"
+	sqlMoveShared    = sqlMove + " LOCK IN SHARE MODE"
+	sqlMoveForUpdate = sqlMove + " FOR UPDATE"
+	sqlInsertMove    = "INSERT INTO zmlift.moves (account_id, move_id, fence, is_open) VALUES (?, ?, ?, 1)"
+	sqlUpdateMove    = "UPDATE zmlift.moves SET move_id = ?, fence = ?, is_open = 1 WHERE account_id = ?"
+	sqlEndMove       = "UPDATE zmlift.moves SET is_open = 0 WHERE account_id = ?"
+)
+
+// Ids. The counter is the row that mailboxd counts in.
+const (
+	sqlCounterForUpdate = "SELECT next_mailbox_id FROM zimbra.current_volumes FOR UPDATE"
+	sqlSetCounter       = "UPDATE zimbra.current_volumes SET next_mailbox_id = ?"
+	sqlReservedByOthers = "SELECT COUNT(*) FROM zmlift.moves WHERE mailbox_id = ? AND account_id <> ?"
+	sqlReserve          = "UPDATE zmlift.moves SET mailbox_id = ?, group_id = ?, is_clean = 0 WHERE account_id = ?"
+	sqlMarkClean        = "UPDATE zmlift.moves SET is_clean = 1 WHERE account_id = ?"
+	sqlBurn             = "INSERT INTO zmlift.burnt (mailbox_id, account_id, move_id) VALUES (?, ?, ?)"
+	sqlBurnt            = "SELECT DISTINCT mailbox_id FROM zmlift.burnt WHERE account_id = ? AND move_id = ? ORDER BY mailbox_id"
+	sqlCountRows        = "SELECT COUNT(*) FROM %s WHERE %s = ?"
+	sqlDeletedAccount   = "SELECT email, account_id, mailbox_id, deleted_at FROM zimbra.deleted_account WHERE email = ?"
+)
+
+// Named locks and open transactions.
+const (
+	sqlGetLock      = "SELECT GET_LOCK(?, ?)"
+	sqlLockHolder   = "SELECT CONNECTION_ID(), IS_USED_LOCK(?)"
+	sqlReleaseLock  = "SELECT RELEASE_LOCK(?)"
+	sqlTransactions = "SELECT trx_id, trx_mysql_thread_id, trx_started, trx_rows_modified, trx_is_read_only FROM information_schema.innodb_trx"
+)
+
+// The server itself. The second and the fourth day tell Europe's zones from America's.
+const (
+	sqlServerVariables = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'hostname', 'port', 'datadir', 'server_id', 'version'," +
+		" 'sql_mode', 'max_connections')"
+	sqlDBVersion     = "SELECT value FROM zimbra.config WHERE name = 'db.version'"
+	sqlZimbraCharset = "SELECT default_character_set_name FROM information_schema.schemata WHERE schema_name = 'zimbra'"
+	sqlSystemZone    = "SET SESSION time_zone = 'SYSTEM'"
+	sqlZoneOffsets   = "SELECT TIMESTAMPDIFF(SECOND, '2021-01-15 12:00:00', FROM_UNIXTIME(1610712000))," +
+		" TIMESTAMPDIFF(SECOND, '2021-03-20 12:00:00', FROM_UNIXTIME(1616241600))," +
+		" TIMESTAMPDIFF(SECOND, '2021-07-15 12:00:00', FROM_UNIXTIME(1626350400))," +
+		" TIMESTAMPDIFF(SECOND, '2021-11-03 12:00:00', FROM_UNIXTIME(1635940800))"
 )
