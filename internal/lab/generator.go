@@ -2,6 +2,7 @@ package lab
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -9,6 +10,7 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -201,14 +203,15 @@ func (g *generator) generate(ctx context.Context) error {
 		return err
 	})
 	eg.Go(func() error {
-		g.tree = treeWriter{w: tar.NewWriter(w), now: generated}
+		buffered := bufio.NewWriterSize(w, 256<<10) // every write to the pipe becomes a packet of its own
+		g.tree = treeWriter{w: tar.NewWriter(buffered), now: generated}
 		g.systemFolders()
 		if g.spec.Items > 0 {
 			g.content()
 		}
 		g.mailboxRow()
 		g.deletedAccount()
-		err := g.tree.close()
+		err := errors.Join(g.tree.close(), buffered.Flush())
 		w.CloseWithError(err)
 		return err
 	})

@@ -87,6 +87,8 @@ PrintLastLog no
 LogLevel ERROR
 # Tests dial in parallel; the default starts to drop connections at ten.
 MaxStartups 200
+# bash below sshd reads ~/.bashrc, which is this machine's and may take half a second, unless it takes itself for a nested shell.
+SetEnv SHLVL=2
 Subsystem sftp internal-sftp
 `, bind, port, hostKeyFile, authorizedFile, needsPAM())
 }
