@@ -56,6 +56,7 @@ type Account struct {
 	loaded     bool
 	lastItem   uint32
 	lastChange uint32
+	thread     *thread
 }
 
 const (
