@@ -57,23 +57,25 @@ func (d *DB) ensureGroup(ctx context.Context, database string) error {
 	if missing, err = settled(ctx, s, database, script); err != nil {
 		return err
 	}
-	made, failed := missing, error(nil)
+	var failed error
 	for _, part := range missing {
 		if _, err := s.ExecContext(ctx, part.sql); err != nil && !serverError(err, 1007, 1050) { // made meanwhile
-			failed = fmt.Errorf("create %s: %w", part.name, err) // the script's text and no row's
+			failed = fmt.Errorf("create %s: %w", part.name, err) // quotes the script, and never a row
 			break
 		}
 	}
-	missing, err = missingParts(context.WithoutCancel(ctx), s, database, script)
+	missing, err = missingParts(ctx, s, database, script)
 	switch {
-	case failed != nil && (err != nil || len(missing) == 0 || len(missing) == len(made)):
-		return failed
-	case failed != nil:
-		return fmt.Errorf("half made, %s missing: %w", partNames(missing), failed)
-	case err == nil && len(missing) > 0:
+	case err != nil:
+		return errors.Join(failed, err)
+	case len(missing) == 0:
+		return nil
+	case failed == nil:
 		return fmt.Errorf("half made, %s missing", partNames(missing))
+	case missing[0].name == database:
+		return failed
 	}
-	return err
+	return fmt.Errorf("half made, %s missing: %w", partNames(missing), failed)
 }
 
 // settled waits while somebody else is making the database, and returns what is missing then.
@@ -100,7 +102,6 @@ func settled(ctx context.Context, q querier, database string, script []scriptPar
 // A scriptPart is one statement of the create script: the database, or one of its tables.
 type scriptPart struct {
 	sql, name string
-	table     bool
 }
 
 func partNames(parts []scriptPart) string {
@@ -170,7 +171,7 @@ func parseScript(text, database string) ([]scriptPart, error) {
 			return nil, fmt.Errorf("statement %d is not understood: want CREATE DATABASE %s, then CREATE TABLE %s.name (...)", i+1,
 				databasePlaceholder, databasePlaceholder)
 		}
-		p.name, p.table = database+"."+m[2], true
+		p.name = database + "." + m[2]
 		parts = append(parts, p)
 	}
 	if len(parts) < 2 {

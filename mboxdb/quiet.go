@@ -5,14 +5,21 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/zmlift/zmlift/internal/backoff"
 )
 
-// trxPoll is longer than the 0.1 s for which InnoDB answers information_schema.innodb_trx from memory.
-const trxPoll = 150 * time.Millisecond
+// InnoDB looks at its transactions again only after nobody has read information_schema.innodb_trx for 0.1 s, and answers from memory until
+// then. So polls are further apart, and blurred: two movers that poll in turn would keep each other's list from ever changing.
+const (
+	trxPoll = 150 * time.Millisecond
+	trxBlur = 300 * time.Millisecond
+)
+
+func pollPause(ctx context.Context) error { return backoff.Sleep(ctx, trxPoll+rand.N(trxBlur)) }
 
 // A trx is an open transaction as information_schema.innodb_trx shows it.
 type trx struct {
@@ -23,8 +30,8 @@ type trx struct {
 }
 
 // Quiet waits until no transaction that was open when it was called has changed rows and is still open, on the whole server. Readers do not
-// count, however old, nor does what began later. After wait, which may be 0, it returns an *OpenTransactionsError. It needs the PROCESS
-// privilege and changes nothing.
+// count, however old, nor does what began later than its first look at the server's list, which is right after the call unless others read
+// that list too. After wait, which may be 0, it returns an *OpenTransactionsError. It needs the PROCESS privilege and changes nothing.
 func (d *DB) Quiet(ctx context.Context, wait time.Duration) error {
 	s, err := d.open(ctx, sqlSession(d.opt.LockWait), sqlReadSnapshot)
 	if err != nil {
@@ -44,7 +51,7 @@ func (d *DB) Quiet(ctx context.Context, wait time.Duration) error {
 		if !time.Now().Before(deadline) {
 			return &OpenTransactionsError{Threads: threads}
 		}
-		if err := backoff.Sleep(ctx, trxPoll); err != nil {
+		if err := pollPause(ctx); err != nil {
 			return errors.Join(&OpenTransactionsError{Threads: threads}, err)
 		}
 		if now, err = transactions(ctx, s); err != nil {
@@ -64,7 +71,7 @@ func openTransactions(ctx context.Context, q querier) ([]trx, error) {
 		return nil, err
 	}
 	isOwn := func(t trx) bool { return t.thread == own && t.readOnly }
-	for range 20 {
+	for range 40 {
 		all, err := transactions(ctx, q)
 		if err != nil {
 			return nil, err
@@ -72,11 +79,11 @@ func openTransactions(ctx context.Context, q querier) ([]trx, error) {
 		if slices.ContainsFunc(all, isOwn) {
 			return all, nil
 		}
-		if err := backoff.Sleep(ctx, trxPoll); err != nil {
+		if err := pollPause(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return nil, errors.New("information_schema.innodb_trx does not show our own transaction: is the PROCESS privilege missing?")
+	return nil, errors.New("information_schema.innodb_trx does not show our own transaction: somebody else reads it all the time")
 }
 
 func transactions(ctx context.Context, q querier) ([]trx, error) {

@@ -65,9 +65,6 @@ func (d *DB) reserve(ctx context.Context, c Claim, opts *ReserveOptions) (Reserv
 		if err != nil {
 			return Reservation{}, err
 		}
-		if err := d.EnsureGroup(ctx, row.Group); err != nil {
-			return Reservation{}, err
-		}
 		if !row.clean {
 			err := d.Leftovers(ctx, row.Mailbox, row.Group)
 			var left *LeftoversError
@@ -81,6 +78,10 @@ func (d *DB) reserve(ctx context.Context, c Claim, opts *ReserveOptions) (Reserv
 			if err := d.markClean(ctx, c, row.Mailbox); err != nil {
 				return Reservation{}, err
 			}
+		}
+		// Not before: an id that is burnt needs no group. One that does not exist has no rows.
+		if err := d.EnsureGroup(ctx, row.Group); err != nil {
+			return Reservation{}, err
 		}
 		return d.reservation(ctx, c, row)
 	}

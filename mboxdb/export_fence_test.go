@@ -1,0 +1,20 @@
+package mboxdb
+
+import (
+	"context"
+	"time"
+)
+
+// What has no public door.
+var (
+	Fenced          = fenced
+	SplitScript     = splitScript
+	CharsetSpelling = charsetSpelling
+	ColumnSpelling  = columnSpelling
+	Generated       = generated
+)
+
+// LockWith is Lock with other times.
+func LockWith(ctx context.Context, d *DB, accountID string, idle, ping time.Duration) (*Lock, error) {
+	return d.lock(ctx, accountID, idle, ping)
+}
