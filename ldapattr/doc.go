@@ -29,7 +29,7 @@
 //   - [ErrConflict]: the entry is not as the change assumes; nothing was changed.
 //   - [ErrUnknownOutcome]: a modify was sent and its answer did not come; it may have happened, or may still happen.
 //   - [ErrCredentials]: the server refused the bind.
-//   - [ErrInsecure]: the options would send the password in clear over a network.
+//   - [ErrInsecure]: the options would talk in clear over a network.
 //   - [ErrClosed]: the Client has been closed.
 //
 // And types, found with errors.As: [*ResultError] is any other answer of the server, [*ChangeError] and [*FilterError] are mistakes in

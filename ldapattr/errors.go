@@ -19,8 +19,8 @@ var (
 	ErrUnknownOutcome = errors.New("ldapattr: outcome unknown")
 	// ErrCredentials: the server refused the bind DN or the password, or does not let this identity bind.
 	ErrCredentials = errors.New("ldapattr: bind refused")
-	// ErrInsecure: with these options the password would cross a network in clear. Nothing was dialled.
-	ErrInsecure = errors.New("ldapattr: password over an unencrypted connection")
+	// ErrInsecure: with these options everything would cross a network in clear. Nothing was dialled.
+	ErrInsecure = errors.New("ldapattr: unencrypted connection over a network")
 	// ErrClosed: the Client has been closed.
 	ErrClosed = errors.New("ldapattr: client closed")
 )
