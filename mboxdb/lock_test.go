@@ -70,6 +70,25 @@ func TestLockLostWithItsConnection(t *testing.T) {
 	require.NoError(t, next.Close())
 }
 
+// A connection that answers proves nothing: it is the server that says who has the lock.
+func TestLockLostWithoutItsConnection(t *testing.T) {
+	s := lab.Shared(t).Stores[0]
+	db := openDB(t, s)
+	for _, stolen := range []bool{false, true} {
+		id := newID()
+		l, err := db.Lock(t.Context(), id)
+		require.NoError(t, err)
+		defer l.Close()
+		require.NoError(t, l.Exec(t.Context(), "DO RELEASE_LOCK(?)", "zmlift:"+id))
+		if stolen {
+			thief, err := db.Lock(t.Context(), id)
+			require.NoError(t, err)
+			defer thief.Close()
+		}
+		require.ErrorIs(t, l.Alive(t.Context()), mboxdb.ErrLockLost, "stolen: %t", stolen)
+	}
+}
+
 func TestLockLostWithItsServer(t *testing.T) {
 	labs, err := lab.Start(t.Context(), nil) // of its own: a restart is nothing for other tests
 	if err != nil {

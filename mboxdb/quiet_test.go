@@ -3,6 +3,7 @@ package mboxdb_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"testing"
 	"time"
 
@@ -47,7 +48,17 @@ func TestQuiet(t *testing.T) {
 	err := db.Quiet(ctx, time.Minute)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 
-	// While it waits the old one ends and new ones begin.
+	// While it waits the old one ends and new ones begin, one of them where an old reader was.
+	conn, err := s.DB(t).Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	run := func(stmts ...string) {
+		for _, stmt := range stmts {
+			_, err := conn.ExecContext(t.Context(), stmt)
+			require.NoError(t, err)
+		}
+	}
+	run("BEGIN", aRead)
 	quiet := make(chan error, 1)
 	go func() { quiet <- db.Quiet(context.WithoutCancel(t.Context()), time.Minute) }()
 	root := s.RootDB(t)
@@ -55,7 +66,9 @@ func TestQuiet(t *testing.T) {
 		return number(t, root, "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_is_read_only = 1") == 1
 	}, 5*time.Second, 400*time.Millisecond, "it does not wait")
 	time.Sleep(time.Second) // until it has its list, which our look may have held up
-	begin(t, s, "INSERT INTO zimbra.config (name, value, description) VALUES ('zmlift.test', '', '')")
+	const insert = "INSERT INTO zimbra.config (name, value, description) VALUES ('zmlift.test%d', '', '')"
+	begin(t, s, fmt.Sprintf(insert, 1))
+	run("ROLLBACK", "BEGIN", fmt.Sprintf(insert, 2))
 	select {
 	case err := <-quiet:
 		t.Fatalf("an older transaction with changed rows is open, and yet: %v", err)
@@ -63,6 +76,7 @@ func TestQuiet(t *testing.T) {
 	}
 	require.NoError(t, tx.Rollback())
 	require.NoError(t, <-quiet, "what began later does not count")
+	run("ROLLBACK")
 }
 
 // A read of the list that somebody made a moment before must not be taken for the state at the call.

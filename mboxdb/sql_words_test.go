@@ -53,7 +53,7 @@ func TestSQLWords(t *testing.T) {
 			}
 			seen++
 			require.NotRegexp(t, forbidden, text, name)
-			return false
+			return true // calls in between have literals of their own
 		})
 	}
 	require.Greater(t, seen, 100, "where are the statements?")
