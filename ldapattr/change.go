@@ -20,6 +20,7 @@ import (
 // set, pass what was read to [Client.ModifyIf] as a filter on entryCSN.
 //
 // Values are compared by the attribute's own rule in the server's schema. Many rules ignore case: there, Old "Active" finds "active".
+// Whether Old may name one value twice in different spellings is up to the server.
 type Change struct {
 	Attr     string
 	Old, New []string
