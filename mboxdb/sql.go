@@ -2,6 +2,8 @@ package mboxdb
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -131,4 +133,192 @@ const (
 		" TIMESTAMPDIFF(SECOND, '2021-03-20 12:00:00', FROM_UNIXTIME(1616241600))," +
 		" TIMESTAMPDIFF(SECOND, '2021-07-15 12:00:00', FROM_UNIXTIME(1626350400))," +
 		" TIMESTAMPDIFF(SECOND, '2021-11-03 12:00:00', FROM_UNIXTIME(1635940800))"
+)
+
+// Dumps, digests and copies. Mailbox ids stand in the text: a statement without arguments needs no prepared one, and its answer comes as text.
+
+// sqlWhere selects the rows of one mailbox.
+func sqlWhere(t Table, group int, id MailboxID) string {
+	return fmt.Sprintf(" FROM %s WHERE %s = %d", t.quoted(group), ident(t.idColumn()), id)
+}
+
+// sqlColumnList names columns.
+func sqlColumnList(columns []Column) string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = ident(c.Name)
+	}
+	return strings.Join(names, ",")
+}
+
+// sqlRows selects whole rows, in the order of the key. Times come as text, whatever the caller's pool makes of them.
+func sqlRows(t Table, group int, id MailboxID) string {
+	columns := t.dumped()
+	exprs := make([]string, len(columns))
+	for i, c := range columns {
+		exprs[i] = ident(c.Name)
+		if c.kind == temporal {
+			exprs[i] = "CAST(" + exprs[i] + " AS CHAR)"
+		}
+	}
+	stmt := "SELECT " + strings.Join(exprs, ",") + sqlWhere(t, group, id)
+	if len(t.Key) > 0 {
+		names := make([]string, len(t.Key))
+		for i, name := range t.Key {
+			names[i] = ident(name)
+		}
+		stmt += " ORDER BY " + strings.Join(names, ",")
+	}
+	return stmt
+}
+
+// sqlInsert is the beginning of an INSERT, up to the line with its first row.
+func sqlInsert(t Table, group int) string {
+	return "INSERT INTO " + t.quoted(group) + " (" + sqlColumnList(t.dumped()) + ") VALUES\n"
+}
+
+// sqlRowDigest is the MD5 of a row's columns, as doc.go describes it; columns in skip are left out. A value of CONCAT that would be longer
+// than max_allowed_packet is NULL.
+func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string {
+	var exprs []string
+	for _, c := range t.byName() {
+		if strings.EqualFold(c.Name, t.idColumn()) || slices.Contains(skip, c.Name) {
+			continue
+		}
+		value := ident(c.Name)
+		switch {
+		case c.kind == raw:
+			value = "HEX(" + value + ")"
+		case c.kind == text && c.Charset != "utf8mb3" && c.Charset != "utf8mb4":
+			value = "CONVERT(" + value + " USING utf8mb4)"
+		}
+		if t.hasLocator() && c.Name == locatorColumn && len(locators) > 0 {
+			value = sqlMappedLocator(value, locators)
+		}
+		switch c.kind {
+		case number, temporal:
+			value += ",','"
+		default:
+			value = "LENGTH(" + value + "),':'," + value
+		}
+		if c.Nullable {
+			value = "IFNULL(CONCAT(" + value + "),'N')"
+		}
+		exprs = append(exprs, value)
+	}
+	if len(exprs) == 0 {
+		exprs = []string{"''"}
+	}
+	return "MD5(CONCAT(" + strings.Join(exprs, ",") + "))"
+}
+
+// sqlMappedLocator is what a source's locator must be at the destination. One that the map does not have gets a value that no row may have.
+func sqlMappedLocator(value string, locators map[VolumeID]VolumeID) string {
+	var b strings.Builder
+	b.WriteString("(CASE CAST(" + value + " AS BINARY)")
+	for _, from := range slices.Sorted(maps.Keys(locators)) {
+		fmt.Fprintf(&b, " WHEN '%d' THEN '%d'", from, locators[from])
+	}
+	b.WriteString(" ELSE CONCAT('?'," + value + ") END)")
+	return b.String()
+}
+
+// sqlDigest is a table's digest: rows, rows with a digest, and the halves' sums and exclusive ors. The limit keeps the server from putting
+// the expression of the MD5 in the place of each of its four uses.
+func sqlDigest(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID) string {
+	const high, low = "CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED)", "CAST(CONV(RIGHT(h,16),16,10) AS UNSIGNED)"
+	return "SELECT COUNT(*),COUNT(h),CAST(COALESCE(SUM(" + high + "),0) AS CHAR),BIT_XOR(" + high + "),CAST(COALESCE(SUM(" + low + "),0) AS CHAR),BIT_XOR(" + low + ")" +
+		" FROM (SELECT " + sqlRowDigest(t, skip, locators) + " AS h" + sqlWhere(t, group, id) + " LIMIT 18446744073709551615) d"
+}
+
+// sqlRowDigests selects each row's key without the mailbox id and its digest, in an order that Go can follow: numbers as numbers, everything
+// else by its bytes. What is not a number is shown by its MD5 only, as it may be somebody's address.
+func sqlRowDigests(t Table, group int, id MailboxID, locators map[VolumeID]VolumeID) string {
+	digest := sqlRowDigest(t, nil, locators)
+	if len(t.Key) == 0 {
+		return "SELECT " + digest + " AS h" + sqlWhere(t, group, id) + " ORDER BY h"
+	}
+	var exprs, order []string
+	for _, c := range t.keyColumns() {
+		name := ident(c.Name)
+		if c.kind != number {
+			exprs, order = append(exprs, "HEX("+name+")", "MD5("+name+")"), append(order, "HEX("+name+")")
+			continue
+		}
+		exprs, order = append(exprs, name), append(order, name)
+	}
+	stmt := "SELECT " + strings.Join(append(exprs, digest), ",") + sqlWhere(t, group, id)
+	if len(order) > 0 {
+		stmt += " ORDER BY " + strings.Join(order, ",")
+	}
+	return stmt
+}
+
+// sqlOrphans counts the rows of a mailbox whose foreign key refers to nothing.
+func sqlOrphans(t, parent Table, fk ForeignKey, group int, id MailboxID) string {
+	stmt := fmt.Sprintf("SELECT COUNT(*) FROM %s c WHERE c.%s = %d", t.quoted(group), ident(t.idColumn()), id)
+	var join []string
+	for i, name := range fk.Columns {
+		stmt += " AND c." + ident(name) + " IS NOT NULL"
+		join = append(join, "p."+ident(fk.References[i])+" = c."+ident(name))
+	}
+	return stmt + " AND NOT EXISTS (SELECT 1 FROM " + parent.quoted(group) + " p WHERE " + strings.Join(join, " AND ") + ")"
+}
+
+func sqlCount(t Table, group int, id MailboxID) string {
+	return "SELECT COUNT(*)" + sqlWhere(t, group, id)
+}
+
+// sqlDeleteAll deletes a mailbox's rows of a small table.
+func sqlDeleteAll(t Table, group int, id MailboxID) string { return "DELETE" + sqlWhere(t, group, id) }
+
+// sqlDelete deletes some of a mailbox's rows.
+func sqlDelete(t Table, group int, id MailboxID, limit int) string {
+	return fmt.Sprintf("DELETE%s LIMIT %d", sqlWhere(t, group, id), limit)
+}
+
+// sqlLocators counts rows by locator. Bytes, as the column's collation takes '1' and '1 ' for the same.
+func sqlLocators(t Table, group int, id MailboxID) string {
+	return "SELECT CAST(locator AS BINARY) AS l, COUNT(*)" + sqlWhere(t, group, id) + " AND locator IS NOT NULL GROUP BY l"
+}
+
+// sqlBlobPage selects the blobs of one table behind a key.
+func sqlBlobPage(t Table, group int, id MailboxID, item, version uint32, limit int) string {
+	if t.column("version") == nil {
+		return fmt.Sprintf("SELECT id, 0, mod_content, CAST(locator AS BINARY), size, blob_digest%s AND id > %d AND locator IS NOT NULL ORDER BY id LIMIT %d",
+			sqlWhere(t, group, id), item, limit)
+	}
+	return fmt.Sprintf("SELECT item_id, version, mod_content, CAST(locator AS BINARY), size, blob_digest%s"+
+		" AND item_id >= %d AND (item_id > %d OR version > %d) AND locator IS NOT NULL ORDER BY item_id, version LIMIT %d",
+		sqlWhere(t, group, id), item, item, version, limit)
+}
+
+// sqlHighest is the largest value that a mailbox has in any of the columns.
+func sqlHighest(t Table, group int, id MailboxID, columns []string) string {
+	exprs := []string{"0"}
+	for _, name := range columns {
+		exprs = append(exprs, "COALESCE(MAX("+ident(name)+"),0)")
+	}
+	return "SELECT GREATEST(" + strings.Join(exprs, ",") + ")" + sqlWhere(t, group, id)
+}
+
+// sqlMailboxRow selects the mailbox row, each column as text.
+func sqlMailboxRow(t Table, id MailboxID) string {
+	var exprs []string
+	for _, c := range t.byName() {
+		exprs = append(exprs, "CAST("+ident(c.Name)+" AS CHAR)")
+	}
+	return "SELECT " + strings.Join(exprs, ",") + sqlWhere(t, 0, id)
+}
+
+// Publishing.
+const (
+	sqlIndexVolume   = "SELECT COUNT(*) FROM zimbra.volume WHERE id = ? AND type = 10"
+	sqlMessageVolume = "SELECT COUNT(*) FROM zimbra.volume WHERE id = ? AND type <> 10"
+	sqlIntendMailbox = "UPDATE zimbra.mailbox SET group_id = ?, index_volume_id = ?, last_backup_at = NULL, comment = ?, item_id_checkpoint = ?," +
+		" change_checkpoint = ? WHERE id = ? AND account_id = ?"
+	sqlDeleteDeletedAccount = "DELETE FROM zimbra.deleted_account WHERE email = ? AND account_id = ? AND mailbox_id = ?"
+	sqlInsertDeletedAccount = "INSERT INTO zimbra.deleted_account (email, account_id, mailbox_id, deleted_at) VALUES (?, ?, ?, ?)"
+	sqlMakeFlush            = "CREATE TABLE IF NOT EXISTS %s (dummy_column INT) ENGINE=InnoDB"
+	sqlDropFlush            = "DROP TABLE IF EXISTS %s"
 )

@@ -1,0 +1,214 @@
+package mboxdb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// CopyOptions say how one mailbox becomes another. Everything but Volumes and Progress is required.
+type CopyOptions struct {
+	// Claim is the mover's hold on the account at the destination. Every transaction that writes compares it.
+	Claim Claim
+	// Rewrite copies SQL text from src to dst and maps in it what is different at the destination: the mailbox id in every table, the name
+	// of the group's database, and the locators. It leaves the rest of the text as it is, comments and line breaks too. Every row passes
+	// through it, and what comes out is not trusted. Load and Publish call it.
+	Rewrite func(ctx context.Context, dst io.Writer, src io.Reader) error
+	// Volumes maps the source's blob volumes to the destination's, as Rewrite does.
+	Volumes map[VolumeID]VolumeID
+	// IndexVolume is the destination's volume for the mailbox's search index.
+	IndexVolume VolumeID
+	// Address is the account's address today. It becomes the comment of the mailbox row, and a deleted_account row of that address goes.
+	Address string
+	// Progress is called now and then with rows, from one goroutine at a time. It must return at once.
+	Progress func(done, total int64)
+}
+
+// A Copy is a mailbox at its source and the id that is reserved for it at a destination. Its methods may be repeated after any error, and
+// are called one at a time.
+type Copy struct {
+	dst, src *DB
+	to, from Mailbox
+	opt      CopyOptions
+}
+
+// NewCopy returns the copy of from, which is what Find returned at the source, to the id that Reserve returned at the destination. It does
+// no I/O; the error names every mistake in its arguments.
+func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
+	if opts == nil {
+		opts = &CopyOptions{}
+	}
+	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts}
+	var bad []error
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			bad = append(bad, fmt.Errorf("mboxdb: copy: "+format, args...))
+		}
+	}
+	refuse(dst == nil || src == nil, "a side has no database")
+	refuse(to.ID == 0 || from.ID == 0, "a side has no mailbox id")
+	refuse(to.Group < 1 || from.Group < 1, "a side has no mailbox group")
+	refuse(from.AccountID == "" || !strings.EqualFold(from.AccountID, to.AccountID), "the mailboxes are of accounts %q and %q", from.AccountID, to.AccountID)
+	refuse(!strings.EqualFold(opts.Claim.AccountID, to.AccountID), "the claim is for account %q, not %q", opts.Claim.AccountID, to.AccountID)
+	if _, err := opts.Claim.checked(); err != nil {
+		bad = append(bad, err)
+	}
+	refuse(opts.Rewrite == nil, "Rewrite is required")
+	refuse(opts.IndexVolume == 0, "IndexVolume is required")
+	refuse(opts.Address == "" || !utf8.ValidString(opts.Address), "Address is required")
+	for f, t := range opts.Volumes {
+		refuse(f == 0 || t == 0, "volume %d maps to %d", f, t)
+	}
+	if err := errors.Join(bad...); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// owned is what every transaction that writes begins with: the claim stands, the id is the one reserved for the account, and no mailbox
+// row of another account has it. It says whether the copy's own mailbox row is there.
+func (c *Copy) owned(ctx context.Context, tx querier) (published bool, err error) {
+	if err := fenced(ctx, tx, c.opt.Claim); err != nil {
+		return false, err
+	}
+	move, err := readMove(ctx, tx, sqlMove, c.opt.Claim.AccountID)
+	if err != nil {
+		return false, err
+	}
+	if move.Mailbox != c.to.ID {
+		return false, fmt.Errorf("mailbox %d, account %s: %w", c.to.ID, c.to.AccountID, ErrNotReserved)
+	}
+	return c.published(ctx, tx)
+}
+
+// guard is owned where rows are written: the account must have no mailbox under another id either.
+func (c *Copy) guard(ctx context.Context, tx querier) (published bool, err error) {
+	published, err = c.owned(ctx, tx)
+	if err != nil || published {
+		return published, err
+	}
+	row, err := find(ctx, tx, c.to.AccountID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return false, fmt.Errorf("account %s has mailbox %d: %w", c.to.AccountID, row.ID, ErrExists)
+}
+
+// published says whether the copy's own mailbox row is at the destination. ErrExists when another account's has that id.
+func (c *Copy) published(ctx context.Context, q querier) (bool, error) {
+	row, err := scanMailbox(ctx, q, sqlMailboxByID, c.to.ID)
+	switch {
+	case err == nil && !strings.EqualFold(row.AccountID, c.to.AccountID):
+		return false, fmt.Errorf("mailbox %d is of account %s: %w", c.to.ID, row.AccountID, ErrExists)
+	case err == nil:
+		return true, nil
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	}
+	return false, err
+}
+
+// tables reads the tables of both sides and refuses to go on when their rows do not fit each other.
+func (c *Copy) tables(ctx context.Context) (src, dst []Table, err error) {
+	if src, err = c.src.Tables(ctx, c.from.Group); err != nil {
+		return nil, nil, fmt.Errorf("source: %w", err)
+	}
+	if dst, err = c.dst.Tables(ctx, c.to.Group); err != nil {
+		return nil, nil, fmt.Errorf("destination: %w", err)
+	}
+	if diff := Differences(schemaOf(src), schemaOf(dst)); len(diff) > 0 {
+		return nil, nil, &SchemaError{Differences: diff}
+	}
+	return moved(src), moved(dst), nil
+}
+
+func moved(tables []Table) []Table {
+	var out []Table
+	for _, t := range tables {
+		if t.Moved() {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (t Table) inGroup() bool  { return t.Database == groupKind }
+func (t Table) inZimbra() bool { return t.Database == zimbraDatabase }
+
+// only returns the tables that want says.
+func only(tables []Table, want func(Table) bool) []Table {
+	var out []Table
+	for _, t := range tables {
+		if want(t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// transfer sends the source's rows of those tables through Rewrite to load. Whatever fails first ends all three, and is what is returned.
+func (c *Copy) transfer(ctx context.Context, want func(Table) bool, load func(ctx context.Context, r io.Reader) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	dumped, intoRewrite := io.Pipe()
+	rewritten, intoLoad := io.Pipe()
+	g.Go(func() error {
+		_, err := c.src.dump(ctx, intoRewrite, c.from, want, nil)
+		if err != nil {
+			err = fmt.Errorf("source: %w", err)
+		}
+		intoRewrite.CloseWithError(err) // nil closes with io.EOF
+		return err
+	})
+	g.Go(func() error {
+		err := c.opt.Rewrite(ctx, intoLoad, dumped)
+		if err == nil {
+			err = wholly(dumped)
+		}
+		if err != nil {
+			err = fmt.Errorf("rewrite: %w", err)
+		}
+		dumped.CloseWithError(err) // nil closes with io.ErrClosedPipe, which nobody meets: everything was read
+		intoLoad.CloseWithError(err)
+		return err
+	})
+	g.Go(func() error {
+		err := load(ctx, rewritten)
+		if err == nil {
+			err = wholly(rewritten)
+		}
+		if err != nil {
+			err = fmt.Errorf("load: %w", err)
+		}
+		rewritten.CloseWithError(err)
+		return err
+	})
+	return g.Wait()
+}
+
+// wholly is nil when r has ended. A reader that stopped early did not see what else was there.
+func wholly(r io.Reader) error {
+	var b [1]byte
+	n, err := io.ReadFull(r, b[:])
+	switch {
+	case n > 0:
+		return errors.New("stopped before the end of the dump")
+	case err == io.EOF:
+		return nil
+	}
+	return err
+}
+
+// Undoable returns what Publish would remove from the destination: the deleted_account row of the address; nil when there is none. Read it
+// and keep it before publishing; Unpublish puts it back. It changes nothing.
+func (c *Copy) Undoable(ctx context.Context) (*DeletedAccount, error) {
+	return c.dst.DeletedAccount(ctx, c.opt.Address)
+}

@@ -1,0 +1,263 @@
+package mboxdb
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+const (
+	dumpFirst = "-- zmlift dump, format 1\n"
+	// dumpLast begins the closing line. mysqldump's begins with the same words, so that tools which look for them find them here too.
+	dumpLast = "-- Dump completed "
+	// statementSize is where a dump begins another INSERT. Any server takes that much at once.
+	statementSize = 512 << 10
+)
+
+// dumpSettings are for a client that loads the dump. Load does not execute them: its sessions have them already.
+const dumpSettings = "SET NAMES utf8mb4;\n" +
+	"SET SESSION time_zone='+00:00', foreign_key_checks=0, sql_mode='" + sqlMode + "';\n"
+
+// DumpOptions say how to dump. nil is sensible.
+type DumpOptions struct {
+	// Progress is called now and then with rows. It must return at once.
+	Progress func(done, total int64)
+}
+
+// A Summary counts what was dumped or loaded.
+type Summary struct {
+	Rows   int64            `json:"rows"`
+	Bytes  int64            `json:"bytes"`  // of SQL text
+	Tables map[string]int64 `json:"tables"` // rows by table: "mboxgroup.mail_item"
+}
+
+// A dumpTrailer is the JSON of the closing line.
+type dumpTrailer struct {
+	Version int              `json:"v"`
+	Tables  map[string]int64 `json:"tables"`
+	Bytes   int64            `json:"bytes"`  // before the closing line
+	SHA256  string           `json:"sha256"` // of those bytes
+}
+
+// Dump writes every moved table of a mailbox as SQL text: the tables of its group, then those of zimbra, the mailbox row last; all of
+// one moment, in one transaction of one connection. The text is also what the mariadb client loads: columns are named, each row is one
+// line, and whatever a client could misread is escaped. The last line counts the rows of each table and has a checksum of everything
+// before it; a dump without it is cut short.
+//
+// m is what Find returned. ErrNotFound says that the server no longer has that mailbox under that id and group. Dump changes nothing. After
+// an error w holds the beginning of a dump.
+func (d *DB) Dump(ctx context.Context, w io.Writer, m Mailbox, opts *DumpOptions) (Summary, error) {
+	if opts == nil {
+		opts = &DumpOptions{}
+	}
+	return d.dump(ctx, w, m, Table.Moved, opts.Progress)
+}
+
+// dump writes those moved tables that want says.
+func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) bool, progress func(done, total int64)) (Summary, error) {
+	s, err := d.open(ctx, sqlSession(d.opt.LockWait), sqlReadSnapshot)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer s.close()
+	all, err := d.tables(ctx, s, m.Group)
+	if err != nil {
+		return Summary{}, err
+	}
+	if err := exec(ctx, s, sqlSnapshot); err != nil {
+		return Summary{}, fmt.Errorf("snapshot: %w", err)
+	}
+	if err := present(ctx, s, m); err != nil {
+		return Summary{}, err
+	}
+	var tables []Table
+	var total int64
+	for _, t := range all {
+		if !t.Moved() || !want(t) {
+			continue
+		}
+		tables = append(tables, t)
+		if progress == nil {
+			continue
+		}
+		var n int64
+		if err := scan(ctx, s, sqlCount(t, m.Group, m.ID), nil, &n); err != nil {
+			return Summary{}, fmt.Errorf("count %s: %w", t.in(m.Group), err)
+		}
+		total += n
+	}
+	dw := &dumpWriter{w: bufio.NewWriterSize(w, 256<<10), sum: Summary{Tables: map[string]int64{}}, progress: progress, total: total}
+	err = dw.write(ctx, s, m, tables)
+	return dw.sum, err
+}
+
+// present says whether the mailbox is still what the caller believes it to be.
+func present(ctx context.Context, q querier, m Mailbox) error {
+	row, err := scanMailbox(ctx, q, sqlMailboxByID, m.ID)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && (row.Group != m.Group || !strings.EqualFold(row.AccountID, m.AccountID)) {
+		return fmt.Errorf("mailbox %d of account %s in %s: %w", m.ID, m.AccountID, groupDatabase(m.Group), ErrNotFound)
+	}
+	return err
+}
+
+// dumped returns the columns in the order of a dump: the mailbox id, which a reader looks for, then by name.
+func (t Table) dumped() []Column {
+	columns := t.byName()
+	for i, c := range columns {
+		if strings.EqualFold(c.Name, t.idColumn()) {
+			copy(columns[1:i+1], columns[:i])
+			columns[0] = c
+		}
+	}
+	return columns
+}
+
+// A dumpWriter writes one dump.
+type dumpWriter struct {
+	w        *bufio.Writer
+	sum      Summary
+	progress func(done, total int64)
+	total    int64
+}
+
+func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []Table) error {
+	hash := sha256.New()
+	out := io.MultiWriter(dw.w, hash)
+	put := func(b []byte) error {
+		n, err := out.Write(b)
+		dw.sum.Bytes += int64(n)
+		return err
+	}
+	head := fmt.Sprintf("%s-- mailbox %d of account %s in %s\n%s", dumpFirst, m.ID, oneLine(m.AccountID), groupDatabase(m.Group), dumpSettings)
+	if err := put([]byte(head)); err != nil {
+		return err
+	}
+	for _, t := range tables {
+		dw.sum.Tables[t.String()] = 0
+		if err := dw.table(ctx, q, m, t, put); err != nil {
+			return fmt.Errorf("dump %s: %w", t.in(m.Group), err)
+		}
+	}
+	trailer, err := json.Marshal(dumpTrailer{Version: 1, Tables: dw.sum.Tables, Bytes: dw.sum.Bytes, SHA256: hex.EncodeToString(hash.Sum(nil))})
+	if err != nil {
+		return err
+	}
+	if err := put(append(append([]byte(dumpLast), trailer...), '\n')); err != nil {
+		return err
+	}
+	if dw.progress != nil {
+		dw.progress(dw.sum.Rows, max(dw.total, dw.sum.Rows))
+	}
+	return dw.w.Flush()
+}
+
+func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, put func([]byte) error) error {
+	rows, err := q.QueryContext(ctx, sqlRows(t, m.Group, m.ID))
+	if err != nil {
+		return clean(err)
+	}
+	defer rows.Close()
+	columns := t.dumped()
+	values := make([]sql.RawBytes, len(columns))
+	dest := make([]any, len(columns))
+	for i := range values {
+		dest[i] = &values[i]
+	}
+	head := []byte(sqlInsert(t, m.Group))
+	var b []byte // one row, with what goes before it
+	size := 0    // of the statement under way; 0: none
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return errors.New("a column has an unexpected type") // Scan's own text quotes the value
+		}
+		b = b[:0]
+		switch {
+		case size == 0:
+			b = append(b, head...)
+		case size >= statementSize:
+			b, size = append(append(b, ";\n"...), head...), 0
+		default:
+			b = append(b, ",\n"...)
+		}
+		b = appendRow(b, columns, values)
+		if err := put(b); err != nil {
+			return err
+		}
+		size += len(b)
+		dw.sum.Rows++
+		dw.sum.Tables[t.String()]++
+		if dw.progress != nil && dw.sum.Rows%1000 == 0 {
+			dw.progress(dw.sum.Rows, max(dw.total, dw.sum.Rows))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return clean(err)
+	}
+	if size == 0 {
+		return nil
+	}
+	return put([]byte(";\n"))
+}
+
+// appendRow appends a row in parentheses.
+func appendRow(b []byte, columns []Column, values []sql.RawBytes) []byte {
+	b = append(b, '(')
+	for i, v := range values {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		switch {
+		case v == nil:
+			b = append(b, "NULL"...)
+		case columns[i].kind == number:
+			b = append(b, v...)
+		case columns[i].kind == raw:
+			b = appendHex(b, v)
+		default:
+			b = appendString(b, v)
+		}
+	}
+	return append(b, ')')
+}
+
+// oneLine keeps a value from ending a comment.
+func oneLine(s string) string {
+	return string(bytes.Map(func(r rune) rune {
+		if r < ' ' {
+			return -1
+		}
+		return r
+	}, []byte(s)))
+}
+
+// Count returns how many rows a mailbox has in all moved tables. It changes nothing.
+func (d *DB) Count(ctx context.Context, m Mailbox) (rows int64, err error) {
+	s, err := d.read(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	tables, err := d.tables(ctx, s, m.Group)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range tables {
+		if !t.Moved() {
+			continue
+		}
+		var n int64
+		if err := scan(ctx, s, sqlCount(t, m.Group, m.ID), nil, &n); err != nil {
+			return 0, fmt.Errorf("count %s: %w", t.in(m.Group), err)
+		}
+		rows += n
+	}
+	return rows, nil
+}

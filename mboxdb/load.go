@@ -1,0 +1,470 @@
+package mboxdb
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	batchRows  = 2000    // of one transaction
+	batchBytes = 4 << 20 // of one transaction, or one row
+	deleteRows = 2000
+	maxLine    = 256 << 20 // a row is one line
+)
+
+// Load makes the rows that lie in the destination's group database under the reserved id equal to the source's: it removes what is there
+// under that id, then dumps, rewrites and inserts, some thousand rows to a transaction. Nothing at the destination can see the rows before
+// Publish. What was written stays after an error, for the next Load or for Remove.
+//
+// ErrPublished says that the mailbox row is there already: the rows are mailboxd's then. A *DumpError says what came out of Rewrite that
+// must not be loaded. The source is read in one transaction; whether the rows are still equal after it only Verify can tell.
+func (c *Copy) Load(ctx context.Context) (Summary, error) {
+	_, tables, err := c.tables(ctx)
+	if err != nil {
+		return Summary{}, fmt.Errorf("load: %w", err)
+	}
+	s, err := c.dst.write(ctx)
+	if err != nil {
+		return Summary{}, fmt.Errorf("load: %w", err)
+	}
+	if err = c.checkVolumes(ctx, s); err == nil {
+		err = c.clear(ctx, s, only(tables, Table.inGroup), c.guard)
+	}
+	s.close()
+	if err != nil {
+		return Summary{}, fmt.Errorf("load: %w", err)
+	}
+	var total int64
+	if c.opt.Progress != nil {
+		if total, err = c.src.Count(ctx, c.from); err != nil {
+			return Summary{}, fmt.Errorf("load: source: %w", err)
+		}
+	}
+	var sum Summary
+	err = c.transfer(ctx, Table.inGroup, func(ctx context.Context, r io.Reader) error {
+		s, err := c.dst.write(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		l, err := c.newLoader(ctx, s, only(tables, Table.inGroup))
+		if err != nil {
+			return err
+		}
+		l.commit = func(b *batch) error {
+			err := s.inTx(ctx, func(tx *sql.Tx) error {
+				if err := c.unpublished(ctx, tx, c.guard); err != nil {
+					return err
+				}
+				return b.insert(ctx, tx)
+			})
+			if err == nil && c.opt.Progress != nil {
+				c.opt.Progress(l.sum.Rows, max(total, l.sum.Rows))
+			}
+			return err
+		}
+		err = l.load(ctx, r)
+		sum = l.sum
+		return err
+	})
+	return sum, err
+}
+
+// unpublished is guard, or owned, where the mailbox row must not be there.
+func (c *Copy) unpublished(ctx context.Context, tx querier, guard func(context.Context, querier) (bool, error)) error {
+	published, err := guard(ctx, tx)
+	if err == nil && published {
+		err = fmt.Errorf("mailbox %d: %w", c.to.ID, ErrPublished)
+	}
+	return err
+}
+
+// checkVolumes looks for the volumes that the copy's rows will name. Foreign keys do not: they are not checked in our sessions, and a
+// locator is none.
+func (c *Copy) checkVolumes(ctx context.Context, q querier) error {
+	var n int
+	if err := scan(ctx, q, sqlIndexVolume, []any{c.opt.IndexVolume}, &n); err != nil {
+		return fmt.Errorf("zimbra.volume: %w", err)
+	}
+	if n == 0 {
+		return fmt.Errorf("the destination has no index volume %d", c.opt.IndexVolume)
+	}
+	for _, id := range c.locators() {
+		if err := scan(ctx, q, sqlMessageVolume, []any{id}, &n); err != nil {
+			return fmt.Errorf("zimbra.volume: %w", err)
+		}
+		if n == 0 {
+			return fmt.Errorf("the destination has no volume %s for blobs", id)
+		}
+	}
+	return nil
+}
+
+// locators are the values that a locator may have at the destination.
+func (c *Copy) locators() []string {
+	var out []string
+	for _, id := range c.opt.Volumes {
+		out = append(out, id.String())
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// clear deletes the rows of the reserved id, some at a time, as long as the copy is not published.
+func (c *Copy) clear(ctx context.Context, s *session, tables []Table, guard func(context.Context, querier) (bool, error)) error {
+	for _, t := range slices.Backward(tables) {
+		for {
+			var n int64
+			err := s.inTx(ctx, func(tx *sql.Tx) error {
+				if err := c.unpublished(ctx, tx, guard); err != nil {
+					return err
+				}
+				var err error
+				n, err = affect(ctx, tx, sqlDelete(t, c.to.Group, c.to.ID, deleteRows))
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("clear %s: %w", t.in(c.to.Group), err)
+			}
+			if n < deleteRows {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// A batch is the INSERT statements of one transaction.
+type batch struct {
+	statements []statement
+	rows       int
+	bytes      int
+}
+
+type statement struct {
+	table string // "database.table"
+	sql   []byte
+	rows  int64
+}
+
+func (b *batch) insert(ctx context.Context, tx querier) error {
+	for _, st := range b.statements {
+		n, err := affect(ctx, tx, string(st.sql))
+		if err != nil {
+			return fmt.Errorf("insert into %s: %w", st.table, err)
+		}
+		if n != st.rows {
+			return fmt.Errorf("insert into %s: %d rows of %d", st.table, n, st.rows)
+		}
+	}
+	return nil
+}
+
+// A loader reads a dump line by line and hands batches of its rows to commit. Nothing of the text is executed but rows that it has read
+// literal by literal, behind an INSERT of its own.
+type loader struct {
+	heads    map[string]*loadTable // by the line that begins an INSERT
+	id       string                // the mailbox id that every row must have
+	locators []string              // nil: none may be there
+	limit    int                   // of a statement, in bytes
+	commit   func(*batch) error
+
+	in   *bufio.Reader
+	off  int64  // where line begins
+	line []byte // without its end
+	sum  Summary
+	b    batch
+	done bool // the closing line was there
+}
+
+type loadTable struct {
+	Table
+	name    string // "mboxgroup7.mail_item"
+	head    []byte
+	columns int
+	locator int // -1: none
+}
+
+func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loader, error) {
+	var packet int
+	if err := scan(ctx, q, sqlPacket, nil, &packet); err != nil {
+		return nil, err
+	}
+	l := &loader{heads: map[string]*loadTable{}, id: c.to.ID.String(), locators: c.locators(), limit: packet - 1024,
+		sum: Summary{Tables: map[string]int64{}}}
+	for _, t := range tables {
+		lt := &loadTable{Table: t, name: t.in(c.to.Group), head: []byte(sqlInsert(t, c.to.Group)), columns: len(t.Columns), locator: -1}
+		if t.hasLocator() {
+			lt.locator = slices.IndexFunc(t.dumped(), func(c Column) bool { return c.Name == locatorColumn })
+		}
+		l.heads[strings.TrimSuffix(string(lt.head), "\n")] = lt
+		l.sum.Tables[t.String()] = 0
+	}
+	return l, nil
+}
+
+// load reads a dump to its end. Rows that were read before an error may be committed.
+func (l *loader) load(ctx context.Context, r io.Reader) error {
+	l.in = bufio.NewReaderSize(r, 256<<10)
+	if err := l.next(); err != nil {
+		return err
+	}
+	if string(l.line)+"\n" != dumpFirst {
+		return l.bad("", "it does not begin as a dump of this package does")
+	}
+	for !l.done {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.next(); err != nil {
+			return err
+		}
+		switch {
+		case bytes.HasPrefix(l.line, []byte(dumpLast)):
+			if err := l.trailer(); err != nil {
+				return err
+			}
+		case len(l.line) == 0, bytes.HasPrefix(l.line, []byte("-- ")):
+		case strings.Contains(dumpSettings, string(l.line)+"\n"):
+		default:
+			t := l.heads[string(l.line)]
+			if t == nil {
+				return l.bad("", "neither a comment nor an INSERT into a table of this mailbox with the columns in the order of a dump")
+			}
+			if err := l.rows(ctx, t); err != nil {
+				return err
+			}
+		}
+	}
+	if err := l.next(); !errors.Is(err, ErrTruncated) {
+		if err == nil {
+			err = l.bad("", "text behind the closing line")
+		}
+		return err
+	}
+	return l.flush()
+}
+
+// rows reads the rows of one INSERT.
+func (l *loader) rows(ctx context.Context, t *loadTable) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.next(); err != nil {
+			return err
+		}
+		end := len(l.line) - 1
+		if end < 0 || l.line[end] != ',' && l.line[end] != ';' {
+			return l.bad(t.name, "a row without the comma or semicolon behind it")
+		}
+		row := l.line[:end]
+		if why := l.check(t, row); why != "" {
+			return l.bad(t.name, why)
+		}
+		if err := l.add(t, row); err != nil {
+			return err
+		}
+		if l.line[end] == ';' {
+			return nil
+		}
+	}
+}
+
+// check reads one row, literal by literal, and says why it must not be loaded.
+func (l *loader) check(t *loadTable, row []byte) string {
+	if !utf8.Valid(row) {
+		return "a row is not UTF-8"
+	}
+	if len(row) < 2 || row[0] != '(' {
+		return "a row does not begin with a parenthesis"
+	}
+	rest := row[1:]
+	for i := range t.columns {
+		n := literalLen(rest)
+		if n <= 0 || n >= len(rest) {
+			return "a value is not a literal"
+		}
+		value, after := rest[:n], rest[n]
+		rest = rest[n+1:]
+		if last := i == t.columns-1; last && after != ')' || !last && after != ',' {
+			return "a row has not one value for each column"
+		}
+		switch i {
+		case 0:
+			if unquoted(value) != l.id {
+				return "a row of another mailbox id"
+			}
+		case t.locator:
+			if string(value) != "NULL" && !slices.Contains(l.locators, unquoted(value)) {
+				return "a locator that is none of the destination's volumes"
+			}
+		}
+	}
+	if len(rest) > 0 {
+		return "text behind a row"
+	}
+	return ""
+}
+
+// unquoted is a short literal without quotes; only what has no escapes is of interest.
+func unquoted(value []byte) string {
+	if n := len(value); n >= 2 && value[0] == '\'' {
+		value = value[1 : n-1]
+	}
+	return string(value)
+}
+
+// literalLen is the length of the literal that b begins with, 0 where there is none: NULL, a decimal number, a hexadecimal one, or a
+// string with backslash escapes or doubled quotes.
+func literalLen(b []byte) int {
+	digits := func(i int, hex bool) int {
+		for i < len(b) && (b[i] >= '0' && b[i] <= '9' || hex && (b[i] >= 'a' && b[i] <= 'f' || b[i] >= 'A' && b[i] <= 'F')) {
+			i++
+		}
+		return i
+	}
+	switch {
+	case len(b) == 0:
+		return 0
+	case b[0] == '\'':
+		for i := 1; i < len(b); i++ {
+			j := bytes.IndexAny(b[i:], `'\`)
+			if j < 0 {
+				return 0
+			}
+			i += j
+			if b[i] == '\\' || i+1 < len(b) && b[i+1] == '\'' {
+				i++
+				continue
+			}
+			return i + 1
+		}
+		return 0
+	case bytes.HasPrefix(b, []byte("NULL")):
+		return 4
+	case bytes.HasPrefix(b, []byte("0x")):
+		if n := digits(2, true); n > 2 && n%2 == 0 {
+			return n
+		}
+		return 0
+	}
+	start := 0
+	if b[0] == '-' {
+		start = 1
+	}
+	n := digits(start, false)
+	if n == start {
+		return 0
+	}
+	if n < len(b) && b[n] == '.' {
+		frac := digits(n+1, false)
+		if frac == n+1 {
+			return 0
+		}
+		n = frac
+	}
+	return n
+}
+
+// add puts a row into the batch, and hands the batch over when it is full.
+func (l *loader) add(t *loadTable, row []byte) error {
+	size := len(t.head) + len(row)
+	if size > l.limit {
+		return l.bad(t.name, "a row of "+strconv.Itoa(len(row))+" bytes does not fit into the destination's max_allowed_packet")
+	}
+	if l.b.rows > 0 && (l.b.rows >= batchRows || l.b.bytes+size > batchBytes) {
+		if err := l.flush(); err != nil {
+			return err
+		}
+	}
+	var st *statement
+	if n := len(l.b.statements); n > 0 {
+		st = &l.b.statements[n-1]
+	}
+	if st == nil || st.table != t.name || len(st.sql)+len(row)+2 > min(l.limit, 2*statementSize) {
+		l.b.statements = append(l.b.statements, statement{table: t.name, sql: slices.Clone(t.head)})
+		st = &l.b.statements[len(l.b.statements)-1]
+	} else {
+		st.sql = append(st.sql, ",\n"...)
+	}
+	st.sql = append(st.sql, row...)
+	st.rows++
+	l.b.rows++
+	l.b.bytes += size
+	l.sum.Rows++
+	l.sum.Tables[t.String()]++
+	return nil
+}
+
+func (l *loader) flush() error {
+	if l.b.rows == 0 {
+		return nil
+	}
+	if err := l.commit(&l.b); err != nil {
+		return err
+	}
+	l.b = batch{}
+	return nil
+}
+
+// trailer compares the closing line with what was read. Its checksum is of the text before it was rewritten and says nothing here; its
+// numbers of rows do.
+func (l *loader) trailer() error {
+	var t dumpTrailer
+	if err := json.Unmarshal(l.line[len(dumpLast):], &t); err != nil || t.Version != 1 {
+		return l.bad("", "the closing line is not one of this package's")
+	}
+	for _, lt := range l.heads {
+		name := lt.String()
+		if n, ok := t.Tables[name]; !ok || n != l.sum.Tables[name] {
+			return l.bad(lt.name, fmt.Sprintf("%d rows, and %d in the closing line", l.sum.Tables[name], n))
+		}
+	}
+	if len(t.Tables) != len(l.heads) {
+		return l.bad("", "the closing line counts other tables")
+	}
+	l.done = true
+	return nil
+}
+
+// next reads a line. The end of the input is ErrTruncated.
+func (l *loader) next() error {
+	if l.sum.Bytes > 0 {
+		l.off = l.sum.Bytes
+	}
+	l.line = l.line[:0]
+	for {
+		part, err := l.in.ReadSlice('\n')
+		l.line = append(l.line, part...)
+		l.sum.Bytes += int64(len(part))
+		switch {
+		case err == nil:
+			l.line = l.line[:len(l.line)-1]
+			return nil
+		case len(l.line) > maxLine:
+			return l.bad("", "a line without end")
+		case err == bufio.ErrBufferFull:
+		case err == io.EOF && len(l.line) == 0:
+			return fmt.Errorf("%w at offset %d", ErrTruncated, l.sum.Bytes)
+		case err == io.EOF:
+			return fmt.Errorf("%w in the middle of a line at offset %d", ErrTruncated, l.sum.Bytes)
+		default:
+			return err
+		}
+	}
+}
+
+func (l *loader) bad(table, why string) error {
+	return &DumpError{Offset: l.off, Table: table, Msg: why}
+}

@@ -1,0 +1,97 @@
+package mboxdb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// Unpublish takes the rows of the zimbra database under the reserved id away again, in one transaction, and puts back what Undoable
+// returned before publishing; nil: nothing. The rows of the group stay, unseen. Not published, or unpublished already: no error.
+//
+// A claim that does not stand is ErrFenced, an id that is not the account's ErrNotReserved, a mailbox row of another account under it
+// ErrExists; nothing changes then. A mailbox that the account has under another id is left alone.
+func (c *Copy) Unpublish(ctx context.Context, undo *DeletedAccount) error {
+	tables, err := c.dst.Tables(ctx, 0)
+	if err == nil {
+		var s *session
+		if s, err = c.dst.write(ctx); err == nil {
+			defer s.close()
+			err = c.unpublish(ctx, s, tables, undo)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("unpublish: %w", err)
+	}
+	return nil
+}
+
+func (c *Copy) unpublish(ctx context.Context, s *session, tables []Table, undo *DeletedAccount) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if _, err := c.owned(ctx, tx); err != nil {
+			return err
+		}
+		for _, t := range tables {
+			// volume_blobs: mailboxd may have made rows of its own about the mailbox.
+			if !t.inZimbra() || isDeletedAccount(t) || t.Class == Skipped {
+				continue
+			}
+			if _, err := affect(ctx, tx, sqlDeleteAll(t, 0, c.to.ID)); err != nil {
+				return fmt.Errorf("clear %s: %w", t, err)
+			}
+		}
+		return putBack(ctx, tx, undo)
+	})
+	if err != nil {
+		return err
+	}
+	return c.force(ctx, s)
+}
+
+// putBack inserts a deleted_account row, unless its address has one.
+func putBack(ctx context.Context, tx querier, a *DeletedAccount) error {
+	if a == nil {
+		return nil
+	}
+	err := exec(ctx, tx, sqlInsertDeletedAccount, a.Email, a.AccountID, a.MailboxID, a.DeletedAt)
+	if err != nil && !serverError(err, 1062) {
+		return fmt.Errorf("zimbra.deleted_account: %w", err)
+	}
+	return nil
+}
+
+// Remove deletes what this copy wrote: it unpublishes, deletes the group's rows under the reserved id, some at a time, and then looks for
+// rows under that id in every table. What is left is a *LeftoversError. No other id is touched, and the source never. Nothing there, or no
+// group database: no error. It refuses what Unpublish refuses.
+func (c *Copy) Remove(ctx context.Context, undo *DeletedAccount) error {
+	if err := c.remove(ctx, undo); err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	return nil
+}
+
+func (c *Copy) remove(ctx context.Context, undo *DeletedAccount) error {
+	tables, err := c.dst.Tables(ctx, c.to.Group)
+	if errors.Is(err, ErrNoGroup) {
+		tables, err = c.dst.Tables(ctx, 0)
+	}
+	if err != nil {
+		return err
+	}
+	s, err := c.dst.write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if err := c.unpublish(ctx, s, tables, undo); err != nil {
+		return err
+	}
+	if err := c.clear(ctx, s, only(moved(tables), Table.inGroup), c.owned); err != nil {
+		return err
+	}
+	if err := c.force(ctx, s); err != nil {
+		return err
+	}
+	return leftovers(ctx, s, c.to.ID, c.to.Group)
+}
