@@ -29,5 +29,6 @@
 //
 //   - [ErrOff]: ZMLIFT_LAB=off.
 //   - [ErrUnavailable]: this machine can run no lab; the text names what is missing.
+//   - [ErrDeferred]: the account takes no mail or change at the moment.
 //   - [*RunError]: a command on a store exited with a status other than 0.
 package lab
