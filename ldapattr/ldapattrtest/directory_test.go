@@ -2,6 +2,7 @@ package ldapattrtest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -74,6 +75,24 @@ func TestEqualRunsAreEqual(t *testing.T) {
 		return e.Value("entryCSN")
 	}
 	require.Equal(t, run(), run())
+}
+
+// Whatever the filter, it is answered, or refused with an error that says why.
+func FuzzFilter(f *testing.F) {
+	for _, seed := range []string{"(uid=a)", "(&(uid=a)(!(b=*c*d)))", "(|)", "(=x)", "(a:dn:2.4:=x)", "(a>=1)", "(a~=1)", `(a=\2)`, "((a=b))", "(&", "()"} {
+		f.Add(seed)
+	}
+	d := tenEntries()
+	f.Fuzz(func(t *testing.T, filter string) {
+		_, err := d.Lookup(t.Context(), "", filter)
+		var bad *ldapattr.FilterError
+		var answer *ldapattr.ResultError
+		switch {
+		case err == nil, errors.Is(err, ldapattr.ErrNotFound), errors.Is(err, ldapattr.ErrAmbiguous):
+		case !errors.As(err, &bad) && !errors.As(err, &answer):
+			t.Errorf("Lookup(%q) = %v", filter, err)
+		}
+	})
 }
 
 func ExampleDirectory() {
