@@ -1,0 +1,200 @@
+package filesync
+
+// The scripts that run on a remote host. They are constants: every name comes as an argument or on standard input, ended by a NUL, so
+// that no name is ever read as code. Each begins by entering the root and stays inside: a directory that is removed under it lets nothing
+// be made in it any more, and a path that was made anew is another directory.
+
+// Exit statuses of our own, apart from those of find, tar (1, 2) and xargs (123 to 127).
+const (
+	exitNoRoot = 81 + iota
+	exitGuard
+	exitExists
+	exitNotExist
+	exitNotPlain // something on the way is a symlink or no directory
+	exitLeft     // files remained in the stage
+	exitNoCommand
+)
+
+// $1 is the root, $2 the guard's mark and $3 its content; no mark, no guard. The x keeps newlines at the end.
+const scriptHead = `
+LC_ALL=C
+export LC_ALL
+cd -P -- "$1" || exit 81
+top=${PWD%/}
+export top
+way() { # whether every directory above $1 is one
+	set -- "${1%/*}"
+	while [ "$1" != . ]; do
+		if [ -L "$1" ]; then printf '%s is a symlink\n' "$1" >&2; exit 85; fi
+		set -- "${1%/*}"
+	done
+}
+guard() {
+	[ -n "$mark" ] || return 0
+	way "./$mark"
+	[ -f "./$mark" ] && [ ! -L "./$mark" ] || exit 82
+	found=$(cat -- "./$mark" && echo x) || exit 82
+	[ "$found" = "${content}x" ] || exit 82
+}
+mark=$2 content=$3
+shift 3
+guard
+`
+
+// beginScript removes stale stages, $1 minutes old (-1: all), and prints the root's entry.
+const beginScript = scriptHead + `
+for s in ./.filesync-*; do
+	[ -e "$s" ] || [ -L "$s" ] || continue
+	if [ "$1" -ge 0 ]; then
+		young=$(find "$s" -ignore_readdir_race -cmin "-$1" -print -quit | head -c 1) || exit
+		[ -z "$young" ] || continue
+	fi
+	rm -rf -- "$s" || exit
+done
+exec find . -maxdepth 0 -printf '` + entryFormat + `'
+`
+
+// entryFormat is parsed by parseEntry. The name comes last, for it may hold everything but a NUL.
+const entryFormat = `%y %s %T@ %i %D %n %m %U %G %p\0`
+
+// The end mark is what tells a whole listing from one that was cut.
+const endMark = "end of listing"
+
+const listScript = scriptHead + `
+find . -ignore_readdir_race -mindepth 1 -path './.filesync-*' -prune -o -printf '` + entryFormat + `' || exit
+printf '` + endMark + `\0'
+`
+
+// statScript reads names. What does not exist is told on stderr and makes find exit with 1, and so xargs with 123.
+const statScript = scriptHead + `
+xargs -0 -r sh -c 'exec find "$@" -maxdepth 0 -printf "` + `%y %s %T@ %i %D %n %m %U %G %p\\0` + `"' filesync
+rc=$?
+[ $rc = 0 ] || [ $rc = 123 ] || exit $rc
+printf '` + endMark + `\0'
+`
+
+// readScript reads names and writes a tar stream of them, in their order.
+const readScript = scriptHead + `
+exec tar -c -f - --format=gnu --no-recursion --hard-dereference --null -T -
+`
+
+// stageScript makes the stage $1 and extracts a tar stream inside it, with ../ in front of what is of the tree and not of the stage: should
+// the stage be removed, nothing can be made any more, not even by a tar that nobody waits for. It prints the sizes of the files.
+const stageScript = scriptHead + `
+umask 077
+mkdir -- "./$1" || exit
+cd -P -- "./$1" || exit
+tar -x -p -P -f - --same-owner --numeric-owner || exit
+` + forceScript + ` || exit
+find . -type f -printf '%s\n' || exit
+printf '` + endMark + `\n'
+`
+
+// Old coreutils know only a sync of everything.
+const forceScript = `case $(sync --help) in *--file-system*) sync -f .;; *) sync;; esac`
+
+// commitScript reads pairs, number/directory, and renames the files of the stage's numbered directories into the tree's directories. Each
+// directory is entered and compared with where the shell believes to be: a symlink leads elsewhere.
+const commitScript = scriptHead + `
+stage=$1
+export stage
+xargs -0 -r sh -c '
+for a; do
+	i=${a%%/*} d=${a#*/}
+	d=${d:+/$d}
+	(
+		cd -P -- ".$d" || exit
+		if [ "$PWD" != "$top$d" ]; then printf "%s is not reached without a symlink\n" "$top$d" >&2; exit 85; fi
+		exec find "$top/$stage/$i" -mindepth 1 -maxdepth 1 -exec mv -f -t . -- {} +
+	) || exit 255
+done' filesync || exit
+left=$(find "./$stage" -type f -print -quit) || exit
+if [ -n "$left" ]; then printf '%s was not renamed\n' "$left" >&2; exit 86; fi
+rm -rf -- "./$stage"
+`
+
+const discardScript = scriptHead + `rm -rf -- "./$1"`
+
+const setDirsScript = scriptHead + `exec tar -x -p -P -f - --same-owner --numeric-owner`
+
+// unlinkScript reads names of files or of directories for the command $@. Those of a directory follow each other, so its way is looked at once.
+const unlinkScript = scriptHead + `
+xargs -0 -r sh -c '
+last=
+for f; do
+	case $f in ./*) p=${f%/*};; *) continue;; esac # the command itself comes first
+	[ "$p" = "$last" ] && continue
+	last=$p
+	while [ "$p" != . ]; do
+		if [ -L "$p" ]; then printf "%s is a symlink\n" "$p" >&2; exit 255; fi
+		p=${p%/*}
+	done
+done
+exec "$@"' filesync "$@"
+`
+
+const sumsScript = scriptHead + `
+sum=$1
+command -v "$sum" >/dev/null || exit 87
+xargs -0 -r "$sum" -b --
+rc=$?
+[ $rc = 0 ] || [ $rc = 123 ] || exit $rc
+printf '` + endMark + `\n'
+`
+
+// removeScript renames $1 to the stage $2 first: a removal that was begun is never seen half done under its name, and the mark, if it lies
+// inside, is there until then.
+const removeScript = scriptHead + `
+way "./$1"
+[ ! -d "./$2" ] || rm -rf -- "./$2" || exit
+if [ -e "./$1" ] || [ -L "./$1" ]; then
+	mv -T -- "./$1" "./$2" || exit
+	rm -rf -- "./$2" || exit
+fi
+`
+
+const freeScript = scriptHead + `exec stat -f -c '%a %S' .`
+
+const syncScript = scriptHead + forceScript
+
+const readFileScript = scriptHead + `
+way "./$1"
+if [ -L "./$1" ]; then printf '%s is a symlink\n' "./$1" >&2; exit 85; fi
+[ -e "./$1" ] || exit 84
+if [ ! -f "./$1" ]; then printf '%s is not a regular file\n' "./$1" >&2; exit 85; fi
+exec head -c "$2" -- "./$1"
+`
+
+// writeFileScript writes standard input, $3 bytes long, to the stage $2, and gives it the name $1; $4 is 1 when it must be a new one.
+const writeFileScript = scriptHead + `
+way "./$1"
+dir=./$1
+[ -d "${dir%/*}" ] || exit 84
+umask 077
+trap 'rm -f -- "./$2"' EXIT
+cat > "./$2" || exit
+size=$(stat -c %s -- "./$2") || exit
+[ "$size" = "$3" ] || { echo "cut short" >&2; exit 1; }
+owner=$(stat -c %u:%g .) || exit
+chown -- "$owner" "./$2" || exit
+` + forceScript + ` || exit
+if [ "$4" = 1 ]; then
+	ln -T -- "./$2" "./$1" 2>/dev/null && exit 0
+	if [ -e "./$1" ] || [ -L "./$1" ]; then exit 83; fi
+	ln -T -- "./$2" "./$1"
+	exit
+fi
+mv -f -T -- "./$2" "./$1"
+`
+
+const mkdirScript = scriptHead + `
+way "./$1"
+dir=./$1
+[ -d "${dir%/*}" ] || exit 84
+umask 077
+if ! mkdir -- "./$1"; then
+	if [ -e "./$1" ] || [ -L "./$1" ]; then exit 83; fi
+	exit 1
+fi
+owner=$(stat -c %u:%g .) && mode=$(stat -c %a .) && chown -- "$owner" "./$1" && chmod -- "$mode" "./$1"
+`
