@@ -293,11 +293,12 @@ func sqlBlobPage(t Table, group int, id MailboxID, item, version uint32, limit i
 		sqlWhere(t, group, id), item, item, version, limit)
 }
 
-// sqlHighest is the largest value that a mailbox has in any of the columns.
+// sqlHighest is the largest value that a mailbox has in any of the columns. What mailboxd hands out is a signed number; a larger one is none
+// of its counters'.
 func sqlHighest(t Table, group int, id MailboxID, columns []string) string {
 	exprs := []string{"0"}
 	for _, name := range columns {
-		exprs = append(exprs, "COALESCE(MAX("+ident(name)+"),0)")
+		exprs = append(exprs, "COALESCE(MAX(CASE WHEN "+ident(name)+" <= 2147483647 THEN "+ident(name)+" END),0)")
 	}
 	return "SELECT GREATEST(" + strings.Join(exprs, ",") + ")" + sqlWhere(t, group, id)
 }

@@ -1,0 +1,35 @@
+package mboxdb_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zmlift/zmlift/mboxdb"
+)
+
+// What the encoder writes is one literal to the reader, whatever comes behind it, and never more than one line.
+func FuzzLiterals(f *testing.F) {
+	for _, s := range []string{"", "'", `\`, `\'`, "a,b", "(1234,", "\x00\n\r\x1a\"", "--", "/*", "\xff'", "ä€", "'),('"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, s []byte) {
+		for name, literal := range map[string][]byte{"string": mboxdb.AppendString(nil, s), "hex": mboxdb.AppendHex(nil, s)} {
+			for _, behind := range []string{",'x'", ")", ",NULL)"} {
+				require.Equal(t, len(literal), mboxdb.LiteralLen(append(bytes.Clone(literal), behind...)), "%s of %q before %q", name, s, behind)
+			}
+			require.NotContains(t, string(literal), "\n")
+		}
+	})
+}
+
+func TestLiterals(t *testing.T) {
+	for text, want := range map[string]int{
+		"NULL,": 4, "0,": 1, "-1,": 2, "18446744073709551615)": 20, "1.50,": 4, "'a''b',": 6, `'a\'b',`: 6, "0xAb0c,": 6,
+		"": 0, ",": 0, "-,": 0, "1.,": 0, "'open": 0, `'open\'`: 0, "0x,": 0, "0xabc,": 0, "NOW(),": 0, "(SELECT 1),": 0, "_utf8'a',": 0, "@a,": 0,
+		"1e5,": 1, // and then no comma follows
+	} {
+		require.Equal(t, want, mboxdb.LiteralLen([]byte(text)), text)
+	}
+}

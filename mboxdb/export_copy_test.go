@@ -1,0 +1,7 @@
+package mboxdb
+
+var (
+	AppendString = appendString
+	AppendHex    = appendHex
+	LiteralLen   = literalLen
+)

@@ -1,0 +1,197 @@
+package mboxdb_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zmlift/zmlift/internal/lab"
+	"github.com/zmlift/zmlift/mboxdb"
+)
+
+// A move is a hostile mailbox on mail1, and the id that is reserved for it on mail2.
+type move struct {
+	account  *lab.Account
+	src, dst *lab.Store
+	from, to mboxdb.Mailbox
+	opt      mboxdb.CopyOptions
+	srcDB    *mboxdb.DB
+	dstDB    *mboxdb.DB
+}
+
+var moves atomic.Int32
+
+// volumes are how mail1's volumes map to mail2's.
+var volumes = map[mboxdb.VolumeID]mboxdb.VolumeID{1: 5, 3: 5}
+
+func newMove(t testing.TB, items int) *move {
+	t.Helper()
+	ctx := t.Context()
+	l := lab.Shared(t)
+	a, err := l.AddAccount(ctx, l.Stores[0], lab.AccountSpec{Name: fmt.Sprintf("rows%d@lab.example", moves.Add(1)), Items: items})
+	require.NoError(t, err)
+	m := &move{account: a, src: l.Stores[0], dst: l.Stores[1]}
+	m.srcDB, m.dstDB = mboxdb.New(m.src.DB(t), options(m.src)), mboxdb.New(m.dst.DB(t), options(m.dst))
+	m.from, err = m.srcDB.Find(ctx, a.ID)
+	require.NoError(t, err)
+	m.opt = mboxdb.CopyOptions{
+		Claim: mboxdb.Claim{Move: "m" + a.ID, AccountID: a.ID, Fence: 1}, Volumes: volumes, IndexVolume: 7, Address: a.Name,
+	}
+	require.NoError(t, m.dstDB.Claim(ctx, m.opt.Claim))
+	res, err := m.dstDB.Reserve(ctx, m.opt.Claim, nil)
+	require.NoError(t, err)
+	m.to = res.Mailbox
+	m.opt.Rewrite = m.rewriter().rewrite
+	return m
+}
+
+// copy is the move's copy, with options changed.
+func (m *move) copy(t testing.TB, change ...func(*mboxdb.CopyOptions)) *mboxdb.Copy {
+	t.Helper()
+	opt := m.opt
+	for _, f := range change {
+		f(&opt)
+	}
+	c, err := mboxdb.NewCopy(m.dstDB, m.srcDB, m.to, m.from, &opt)
+	require.NoError(t, err)
+	return c
+}
+
+// in puts the number of the destination's group into a statement.
+func (m *move) in(stmt string) string {
+	return strings.ReplaceAll(stmt, "mboxgroup.", fmt.Sprintf("mboxgroup%d.", m.to.Group))
+}
+
+// exec changes rows of the copy at the destination behind its back.
+func (m *move) exec(t *testing.T, stmt string, args ...any) {
+	t.Helper()
+	conn, err := m.dst.RootDB(t).Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.ExecContext(t.Context(), "SET SESSION foreign_key_checks=0, sql_mode='STRICT_ALL_TABLES'")
+	require.NoError(t, err)
+	res, err := conn.ExecContext(t.Context(), m.in(stmt), args...)
+	require.NoError(t, err, stmt)
+	n, err := res.RowsAffected()
+	require.NoError(t, err)
+	require.Positive(t, n, "%s changed nothing", stmt)
+}
+
+// A rewriter is a small sqlrewrite for the text of a dump.
+type rewriter struct {
+	databases map[string]string
+	id        string
+	locators  map[string]string
+	edit      func(table string, row []string) []string // nil: none; a nil row is dropped
+}
+
+func (m *move) rewriter() rewriter {
+	r := rewriter{
+		databases: map[string]string{fmt.Sprintf("`mboxgroup%d`", m.from.Group): fmt.Sprintf("`mboxgroup%d`", m.to.Group)},
+		id:        m.to.ID.String(), locators: map[string]string{},
+	}
+	for from, to := range m.opt.Volumes {
+		r.locators["'"+from.String()+"'"] = "'" + to.String() + "'"
+	}
+	return r
+}
+
+func (r rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader) error {
+	in, out := bufio.NewReaderSize(src, 1<<20), bufio.NewWriterSize(dst, 1<<20)
+	var table string
+	var locator int
+	for {
+		line, err := in.ReadString('\n')
+		if err == io.EOF && line == "" {
+			return out.Flush()
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case strings.HasPrefix(line, "INSERT INTO "):
+			for from, to := range r.databases {
+				line = strings.Replace(line, from, to, 1)
+			}
+			name, columns, _ := strings.Cut(strings.TrimPrefix(line, "INSERT INTO "), " (")
+			table, locator = name, -1
+			for i, c := range strings.Split(strings.TrimSuffix(columns, ") VALUES\n"), ",") {
+				if c == "`locator`" {
+					locator = i
+				}
+			}
+		case strings.HasPrefix(line, "("):
+			end := line[len(line)-2:]
+			row := split(line[1 : len(line)-3])
+			row[0] = r.id
+			if locator >= 0 && row[locator] != "NULL" {
+				to, ok := r.locators[row[locator]]
+				if !ok {
+					return fmt.Errorf("no locator %s in the map", row[locator])
+				}
+				row[locator] = to
+			}
+			if r.edit != nil {
+				row = r.edit(table, row)
+			}
+			if row == nil {
+				continue
+			}
+			line = "(" + strings.Join(row, ",") + ")" + end
+		}
+		if _, err := out.WriteString(line); err != nil {
+			return err
+		}
+	}
+}
+
+// split cuts a row at its commas.
+func split(row string) []string {
+	var out []string
+	start, quoted := 0, false
+	for i := 0; i < len(row); i++ {
+		switch {
+		case row[i] == '\\':
+			i++
+		case row[i] == '\'':
+			quoted = !quoted
+		case row[i] == ',' && !quoted:
+			out = append(out, row[start:i])
+			start = i + 1
+		}
+	}
+	return append(out, row[start:])
+}
+
+// bystanders are everything on both servers but this move's rows.
+func (m *move) bystanders(t *testing.T) (src, dst map[string]string) {
+	t.Helper()
+	src, err := m.src.Bystanders(t.Context())
+	require.NoError(t, err)
+	dst, err = m.dst.Bystanders(t.Context(), uint32(m.to.ID))
+	require.NoError(t, err)
+	delete(dst, lab.KeyNextMailboxID)
+	delete(dst, "zmlift.moves") // the fence
+	return src, dst
+}
+
+func ExampleDB_Dump_format() {
+	dump := "-- zmlift dump, format 1\nINSERT INTO `mboxgroup34`.`watch` (`mailbox_id`,`item_id`,`target`) VALUES\n(1234,7,'a \\'(1234,\\' in a name');\n"
+	r := rewriter{databases: map[string]string{"`mboxgroup34`": "`mboxgroup7`"}, id: "1052700"}
+	var out bytes.Buffer
+	if err := r.rewrite(context.Background(), &out, strings.NewReader(dump)); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Print(out.String())
+	// Output:
+	// -- zmlift dump, format 1
+	// INSERT INTO `mboxgroup7`.`watch` (`mailbox_id`,`item_id`,`target`) VALUES
+	// (1052700,7,'a \'(1234,\' in a name');
+}
