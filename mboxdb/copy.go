@@ -71,7 +71,7 @@ func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 	return c, nil
 }
 
-// owned is what every transaction that writes begins with: the claim stands, the id is the one reserved for the account, and no mailbox
+// owned is what every transaction that writes begins with: the claim stands, the id and its group are the ones reserved for the account, and no mailbox
 // row of another account has it. It says whether the copy's own mailbox row is there.
 func (c *Copy) owned(ctx context.Context, tx querier) (published bool, err error) {
 	if err := fenced(ctx, tx, c.opt.Claim); err != nil {
@@ -81,8 +81,8 @@ func (c *Copy) owned(ctx context.Context, tx querier) (published bool, err error
 	if err != nil {
 		return false, err
 	}
-	if move.Mailbox != c.to.ID {
-		return false, fmt.Errorf("mailbox %d, account %s: %w", c.to.ID, c.to.AccountID, ErrNotReserved)
+	if move.Mailbox != c.to.ID || move.Group != c.to.Group {
+		return false, fmt.Errorf("mailbox %d in %s, account %s: %w", c.to.ID, groupDatabase(c.to.Group), c.to.AccountID, ErrNotReserved)
 	}
 	return c.published(ctx, tx)
 }

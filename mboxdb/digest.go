@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/big"
+	"strings"
 )
 
 // A TableProof says that one table's rows are equal on both sides, through the map.
@@ -69,7 +70,7 @@ func (t Table) hasLocator() bool {
 func (t Table) keyColumns() []Column {
 	var out []Column
 	for _, name := range t.Key {
-		if c := t.column(name); c != nil && name != t.idColumn() {
+		if c := t.column(name); c != nil && !strings.EqualFold(name, t.idColumn()) {
 			out = append(out, *c)
 		}
 	}

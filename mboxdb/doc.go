@@ -14,7 +14,7 @@
 //
 //	dst.Claim(ctx, claim)                     // the fence: from here on older movers of the account are refused
 //	res, err := dst.Reserve(ctx, claim, nil)  // an id from the server's own counter
-//	c := mboxdb.NewCopy(dst, src, res.Mailbox, from, &mboxdb.CopyOptions{Claim: claim, Rewrite: rewrite, ...})
+//	c, err := mboxdb.NewCopy(dst, src, res.Mailbox, from, &mboxdb.CopyOptions{Claim: claim, Rewrite: rewrite, ...})
 //	c.Load(ctx)                               // the group's tables; nothing can see them yet
 //	c.Verify(ctx)                             // equal, by digest
 //	c.Publish(ctx)                            // the tables of zimbra, the mailbox row last, in one transaction

@@ -2,7 +2,6 @@ package mboxdb
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -78,21 +77,12 @@ func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) 
 	if err := present(ctx, s, m); err != nil {
 		return Summary{}, err
 	}
-	var tables []Table
+	tables := only(moved(all), want)
 	var total int64
-	for _, t := range all {
-		if !t.Moved() || !want(t) {
-			continue
+	if progress != nil {
+		if total, err = countRows(ctx, s, m, tables); err != nil {
+			return Summary{}, err
 		}
-		tables = append(tables, t)
-		if progress == nil {
-			continue
-		}
-		var n int64
-		if err := scan(ctx, s, sqlCount(t, m.Group, m.ID), nil, &n); err != nil {
-			return Summary{}, fmt.Errorf("count %s: %w", t.in(m.Group), err)
-		}
-		total += n
 	}
 	dw := &dumpWriter{w: bufio.NewWriterSize(w, 256<<10), sum: Summary{Tables: map[string]int64{}}, progress: progress, total: total}
 	err = dw.write(ctx, s, m, tables)
@@ -230,16 +220,20 @@ func appendRow(b []byte, columns []Column, values []sql.RawBytes) []byte {
 
 // oneLine keeps a value from ending a comment.
 func oneLine(s string) string {
-	return string(bytes.Map(func(r rune) rune {
+	return strings.Map(func(r rune) rune {
 		if r < ' ' {
 			return -1
 		}
 		return r
-	}, []byte(s)))
+	}, s)
 }
 
 // Count returns how many rows a mailbox has in all moved tables. It changes nothing.
 func (d *DB) Count(ctx context.Context, m Mailbox) (rows int64, err error) {
+	return d.count(ctx, m, Table.Moved)
+}
+
+func (d *DB) count(ctx context.Context, m Mailbox, want func(Table) bool) (rows int64, err error) {
 	s, err := d.read(ctx)
 	if err != nil {
 		return 0, err
@@ -249,12 +243,13 @@ func (d *DB) Count(ctx context.Context, m Mailbox) (rows int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return countRows(ctx, s, m, only(moved(tables), want))
+}
+
+func countRows(ctx context.Context, q querier, m Mailbox, tables []Table) (rows int64, err error) {
 	for _, t := range tables {
-		if !t.Moved() {
-			continue
-		}
 		var n int64
-		if err := scan(ctx, s, sqlCount(t, m.Group, m.ID), nil, &n); err != nil {
+		if err := scan(ctx, q, sqlCount(t, m.Group, m.ID), nil, &n); err != nil {
 			return 0, fmt.Errorf("count %s: %w", t.in(m.Group), err)
 		}
 		rows += n

@@ -133,7 +133,9 @@ type TableMismatch struct {
 
 // A KeyMismatch names a row that differs.
 type KeyMismatch struct {
-	Key  string // the primary key without the mailbox id, as in "item_id=257,version=2"; "digest=..." in tables without a key
+	// Key is the primary key without the mailbox id, as in "item_id=257,version=2". A column that is not a number is shown by its MD5, as
+	// in "md5(uid)=...": it may be somebody's address. In tables without a key it is "digest=...".
+	Key  string
 	Kind string // "missing" at the destination, "extra" there, "different"; for the mailbox row: the columns
 }
 

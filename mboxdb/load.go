@@ -46,7 +46,7 @@ func (c *Copy) Load(ctx context.Context) (Summary, error) {
 	}
 	var total int64
 	if c.opt.Progress != nil {
-		if total, err = c.src.Count(ctx, c.from); err != nil {
+		if total, err = c.src.count(ctx, c.from, Table.inGroup); err != nil {
 			return Summary{}, fmt.Errorf("load: source: %w", err)
 		}
 	}

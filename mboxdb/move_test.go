@@ -2,7 +2,6 @@ package mboxdb_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -180,18 +179,4 @@ func (m *move) bystanders(t *testing.T) (src, dst map[string]string) {
 	delete(dst, lab.KeyNextMailboxID)
 	delete(dst, "zmlift.moves") // the fence
 	return src, dst
-}
-
-func ExampleDB_Dump_format() {
-	dump := "-- zmlift dump, format 1\nINSERT INTO `mboxgroup34`.`watch` (`mailbox_id`,`item_id`,`target`) VALUES\n(1234,7,'a \\'(1234,\\' in a name');\n"
-	r := rewriter{databases: map[string]string{"`mboxgroup34`": "`mboxgroup7`"}, id: "1052700"}
-	var out bytes.Buffer
-	if err := r.rewrite(context.Background(), &out, strings.NewReader(dump)); err != nil {
-		fmt.Println(err)
-	}
-	fmt.Print(out.String())
-	// Output:
-	// -- zmlift dump, format 1
-	// INSERT INTO `mboxgroup7`.`watch` (`mailbox_id`,`item_id`,`target`) VALUES
-	// (1052700,7,'a \'(1234,\' in a name');
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/zmlift/zmlift/internal/lab"
 	"github.com/zmlift/zmlift/mboxdb"
 )
 
@@ -356,9 +357,38 @@ func TestRemoveProvesZero(t *testing.T) {
 	require.NoError(t, undo(ctx))
 	m.leave(t)
 
-	// Without a group database there is nothing to remove.
+	// In another group than the reserved one nothing would be found. Without a group database there is nothing to remove.
 	m.to.Group = 9105
+	require.ErrorIs(t, m.copy(t).Remove(ctx, nil), mboxdb.ErrNotReserved)
+	m.exec(t, "UPDATE zmlift.moves SET group_id = 9105 WHERE account_id = ?", m.account.ID)
 	require.NoError(t, m.copy(t).Remove(ctx, nil))
+}
+
+// A table that is not known goes along when a policy says so, with the mailbox id mapped and nothing else.
+func TestPolicyCopy(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 25)
+	undoSrc, err := m.src.PlantTable(ctx, "zimbra", "ext_notes", uint32(m.from.ID))
+	require.NoError(t, err)
+	undoDst, err := m.dst.PlantTable(ctx, "zimbra", "ext_notes", 77)
+	require.NoError(t, err)
+	_, err = m.copy(t).Load(ctx)
+	var unknown *mboxdb.UnknownTableError
+	require.ErrorAs(t, err, &unknown)
+	for db, s := range map[**mboxdb.DB]*lab.Store{&m.srcDB: m.src, &m.dstDB: m.dst} {
+		o := options(s)
+		o.Tables = map[string]mboxdb.TablePolicy{"zimbra.ext_notes": mboxdb.PolicyCopy}
+		*db = mboxdb.New(s.DB(t), o)
+	}
+	_, err = m.copy(t).Load(ctx)
+	require.NoError(t, err)
+	published, err := m.copy(t).Publish(ctx)
+	require.NoError(t, err)
+	require.Len(t, published, 8)
+	m.requireEqual(t, "zimbra.ext_notes")
+	m.leave(t)
+	require.NoError(t, undoDst(ctx))
+	require.NoError(t, undoSrc(ctx))
 }
 
 func TestDump(t *testing.T) {

@@ -59,11 +59,6 @@ const (
 // ident quotes a name.
 func ident(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
-// literal quotes a string for the SQL mode of sqlSession.
-func literal(s string) string {
-	return string(appendString(nil, []byte(s)))
-}
-
 // The server's description of itself.
 const (
 	sqlDatabaseExists = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ?"
