@@ -22,8 +22,8 @@ const (
 // EnvBackend is the environment variable that chooses the back end where the program does not.
 const EnvBackend = "ZMLIFT_LAB"
 
-// ErrOff says that ZMLIFT_LAB=off forbids a lab.
-var ErrOff = errors.New("lab: " + EnvBackend + "=off")
+// ErrOff says that the environment variable ZMLIFT_LAB forbids the lab.
+var ErrOff = errors.New("lab: not wanted by " + EnvBackend)
 
 // ErrUnavailable says that this machine can run no lab. The error that wraps it names what is missing.
 var ErrUnavailable = errors.New("lab: no back end available")
@@ -77,24 +77,24 @@ func Start(ctx context.Context, opts *Options) (*Lab, error) {
 	if opts == nil {
 		opts = &Options{}
 	}
-	name, err := chooseBackend(ctx, opts.Backend)
+	logw := opts.Log
+	if logw == nil {
+		logw = io.Discard
+	}
+	name, err := chooseBackend(ctx, opts.Backend, logw)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	l, err := start(ctx, name, opts)
+	l, err := start(ctx, name, opts, logw)
 	if err != nil {
 		return nil, fmt.Errorf("lab: start %s: %w", name, err)
 	}
 	return l, nil
 }
 
-func start(ctx context.Context, backendName string, opts *Options) (_ *Lab, err error) {
-	logw := opts.Log
-	if logw == nil {
-		logw = io.Discard
-	}
+func start(ctx context.Context, backendName string, opts *Options, logw io.Writer) (_ *Lab, err error) {
 	began := time.Now()
 	dir, err := makeLabDir(opts.Dir)
 	if err != nil {
@@ -159,19 +159,32 @@ func (l *Lab) Close() error {
 	return errors.Join(err, l.dir.remove())
 }
 
-// chooseBackend turns the wish of the program, then that of the environment, into a back end that can run here.
-func chooseBackend(ctx context.Context, want string) (string, error) {
-	if want == "" {
-		want = os.Getenv(EnvBackend)
+// Available says whether a lab can be started here on this back end, Processes or Containers; nil: it can. Otherwise the error is
+// [ErrOff] when ZMLIFT_LAB forbids it, by "off" or by naming the other one, or else [ErrUnavailable]. For containers it makes
+// what is missing: where the image has to be built, the first call takes minutes.
+func Available(ctx context.Context, backend string) error {
+	if env := os.Getenv(EnvBackend); env != "" && env != backend {
+		return fmt.Errorf("%w: it is %s", ErrOff, env)
 	}
-	checks := map[string]func(context.Context) error{
-		Processes:  func(context.Context) error { return checkPrograms() },
-		Containers: checkEngine,
+	_, err := chooseBackend(ctx, backend, io.Discard)
+	return err
+}
+
+// chooseBackend turns the wish of the program, then that of the environment, into a back end that can run here. Nobody's wish
+// goes against off.
+func chooseBackend(ctx context.Context, want string, logw io.Writer) (string, error) {
+	env := os.Getenv(EnvBackend)
+	if want == "" {
+		want = env
+	}
+	checks := map[string]func() error{
+		Processes:  checkPrograms,
+		Containers: func() error { return checkContainers(ctx, logw) },
 	}
 	candidates := []string{Processes, Containers}
 	switch {
-	case want == off:
-		return "", ErrOff
+	case env == off:
+		return "", fmt.Errorf("%w: it is off", ErrOff)
 	case want == "":
 	case slices.Contains(candidates, want):
 		candidates = []string{want}
@@ -180,7 +193,7 @@ func chooseBackend(ctx context.Context, want string) (string, error) {
 	}
 	var why []error
 	for _, c := range candidates {
-		err := checks[c](ctx)
+		err := checks[c]()
 		if err == nil {
 			return c, nil
 		}

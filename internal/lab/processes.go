@@ -93,7 +93,7 @@ func (p *processes) machine(ctx context.Context, name string, keys *sshFiles) (*
 		}
 		m.sshPort, m.mysqlPort = ports[0], ports[1]
 		config := filepath.Join(root, "sshd_config")
-		if err := os.WriteFile(config, sshdConfig(m.bind, m.sshPort, keys.hostKeyFile(name), keys.authorizedFile), 0o644); err != nil {
+		if err := os.WriteFile(config, sshdConfig(m.bind, m.sshPort, keys.hostKeyFile(name), keys.authorizedFile, needsPAM()), 0o644); err != nil {
 			return err
 		}
 		c, err := p.nursery.start("sshd", root+"/sshd.log", sshd, "-D", "-e", "-f", config)

@@ -69,7 +69,7 @@ func writeKey(file string) (ssh.Signer, error) {
 }
 
 // sshdConfig is an sshd that knows one key and nothing of this machine's own configuration.
-func sshdConfig(bind string, port int, hostKeyFile, authorizedFile string) []byte {
+func sshdConfig(bind string, port int, hostKeyFile, authorizedFile, usePAM string) []byte {
 	return fmt.Appendf(nil, `ListenAddress %s
 Port %d
 HostKey %s
@@ -90,7 +90,7 @@ MaxStartups 200
 # bash below sshd reads ~/.bashrc, which is this machine's and may take half a second, unless it takes itself for a nested shell.
 SetEnv SHLVL=2
 Subsystem sftp internal-sftp
-`, bind, port, hostKeyFile, authorizedFile, needsPAM())
+`, bind, port, hostKeyFile, authorizedFile, usePAM)
 }
 
 // needsPAM says whether root's password is locked with "!": without PAM sshd then refuses keys too.
