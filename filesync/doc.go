@@ -35,6 +35,7 @@
 //
 // # Errors
 //
-// Branch on these with errors.Is: [ErrGuard], [ErrChanged], [ErrTooLarge], fs.ErrExist and fs.ErrNotExist; and on these with errors.As:
+// Branch on these with errors.Is: [ErrGuard], [ErrChanged], [ErrTooLarge], fs.ErrExist, fs.ErrNotExist and
+// syscall.ENOSPC; and on these with errors.As:
 // [*NameError], [*FileTypeError], [*MissingError]. What a command said on its standard error is in the text, with the path of the tree.
 package filesync

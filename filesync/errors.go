@@ -39,7 +39,9 @@ type MissingError struct {
 	Path string // the root of the source and the name
 }
 
-func (e *MissingError) Error() string { return fmt.Sprintf("filesync: %s is missing at the source", e.Path) }
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("filesync: %s is missing at the source", e.Path)
+}
 
 // Unwrap makes errors.Is(err, fs.ErrNotExist) true.
 func (e *MissingError) Unwrap() error { return fs.ErrNotExist }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -73,16 +72,24 @@ type side struct {
 	dir  func(t testing.TB) string
 }
 
-var remotes = struct {
-	sync.Mutex
-	conns map[*lab.Store]*sshRunner
-}{conns: map[*lab.Store]*sshRunner{}}
-
 // sides are the two kinds of hosts. The lab's stores run as processes on this machine.
 func sides(t testing.TB, store int) []side {
 	t.Helper()
-	local := side{"local", filesync.Local(), func(t testing.TB) string { return t.TempDir() }}
+	local := side{"local", filesync.Local(), tempDir}
 	return []side{local, remoteSide(t, store)}
+}
+
+// tempDir is in memory where that can be: these tests make many files.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	parent := "/dev/shm"
+	if _, err := os.Stat(parent); err != nil {
+		parent = ""
+	}
+	dir, err := os.MkdirTemp(parent, "filesync-test-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 func remoteSide(t testing.TB, store int) side {
@@ -92,8 +99,6 @@ func remoteSide(t testing.TB, store int) side {
 		t.Skip("these tests look at the store's files from outside: set ZMLIFT_LAB=processes")
 	}
 	s := l.Stores[store]
-	remotes.Lock()
-	defer remotes.Unlock()
 	return side{"remote", filesync.Remote(dial(t, s), nil), func(t testing.TB) string {
 		dir, err := os.MkdirTemp(s.Home+"/store", "filesync-test-")
 		require.NoError(t, err)

@@ -2,6 +2,7 @@ package filesync
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -268,7 +269,7 @@ func (localHost) stat(ctx context.Context, root string, names []string, yield fu
 			continue
 		}
 		if err != nil {
-			return pathError(root, err)
+			return cmp.Or(way(r, root, name), pathError(root, err)) // an os.Root refuses without a name the symlink that leads out of it
 		}
 		if err := yield(entryOf(name, fi)); err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -74,6 +75,9 @@ func describe(root string, err error, stderr string) error {
 	case exitNotExist:
 		return fmt.Errorf("filesync: %s: %w", root, fs.ErrNotExist)
 	}
+	if code == exitNoSpace {
+		err = syscall.ENOSPC
+	}
 	if stderr == "" {
 		return fmt.Errorf("filesync: %s: %w", root, err)
 	}
@@ -90,7 +94,9 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string { return strings.Join(strings.Split(strings.TrimSpace(string(t.b)), "\n"), "; ") }
+func (t *tail) String() string {
+	return strings.Join(strings.Split(strings.TrimSpace(string(t.b)), "\n"), "; ")
+}
 
 // records cuts a stream into pieces ended by sep and gives each to f. The last one must be the end mark.
 type records struct {
@@ -193,7 +199,7 @@ var findTypes = map[string]fs.FileMode{
 	"b": fs.ModeDevice, "c": fs.ModeDevice | fs.ModeCharDevice, "D": fs.ModeDevice,
 }
 
-// parseTime reads seconds with ten decimals.
+// parseTime reads seconds with ten decimals. Find prints the two numbers of a timespec: before 1970 the decimals still count upwards.
 func parseTime(s string) (time.Time, error) {
 	secs, frac, _ := strings.Cut(s, ".")
 	sec, err := strconv.ParseInt(secs, 10, 64)
@@ -202,9 +208,6 @@ func parseTime(s string) (time.Time, error) {
 	}
 	frac = (frac + "000000000")[:9]
 	nsec, err := strconv.ParseInt(frac, 10, 64)
-	if strings.HasPrefix(secs, "-") {
-		nsec = -nsec
-	}
 	return time.Unix(sec, nsec), err
 }
 

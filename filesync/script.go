@@ -13,6 +13,7 @@ const (
 	exitNotPlain // something on the way is a symlink or no directory
 	exitLeft     // files remained in the stage
 	exitNoCommand
+	exitNoSpace
 )
 
 // $1 is the root, $2 the guard's mark and $3 its content; no mark, no guard. The x keeps newlines at the end.
@@ -84,7 +85,10 @@ const stageScript = scriptHead + `
 umask 077
 mkdir -- "./$1" || exit
 cd -P -- "./$1" || exit
-tar -x -p -P -f - --same-owner --numeric-owner || exit
+if ! tar -x -p -P -f - --same-owner --numeric-owner; then # which says of a full disk only that it wrote less
+	[ "$(stat -f -c %a .)" -ge 16 ] || exit 88
+	exit 1
+fi
 ` + forceScript + ` || exit
 find . -type f -printf '%s\n' || exit
 printf '` + endMark + `\n'

@@ -117,11 +117,27 @@ func (p place) fill(t testing.TB) {
 	t.Helper()
 	for i, name := range hostile {
 		p.write(t, name, "content of "+name)
-		p.write(t, "dir "+name+"/"+name[:min(len(name), 200)], strings.Repeat("x", i))
-		if len(name) > 251 {
-			t.Fatal(name)
-		}
+		dir := "d" + name[min(1, len(name)-1):] // another name of the same length
+		p.write(t, dir+"/"+name, strings.Repeat("x", i))
+		require.NoError(t, os.Chmod(p.dir+"/"+name, fs.FileMode(0o400+i)))
+		require.NoError(t, os.Chtimes(p.dir+"/"+name, time.Time{}, time.Unix(1_600_000_000+int64(i), int64(i)*123_456_789%1e9)))
 	}
+	for i, mode := range []fs.FileMode{0o600, 0o644, 0o755 | fs.ModeSetuid, 0o640 | fs.ModeSetgid, 0o000} {
+		name := fmt.Sprintf("modes/%d", i)
+		p.write(t, name, name)
+		require.NoError(t, os.Chmod(p.dir+"/"+name, mode))
+	}
+	p.write(t, "times/epoch", "")
+	require.NoError(t, os.Chtimes(p.dir+"/times/epoch", time.Time{}, time.Unix(0, 0)))
+	p.write(t, "times/before", "")
+	require.NoError(t, os.Chtimes(p.dir+"/times/before", time.Time{}, time.Unix(-100, 250_000_000)))
+	p.write(t, "deep/"+strings.Repeat("0123456789/", 30)+"file", "beyond a tar header's 100 bytes")
+	require.NoError(t, os.Mkdir(p.dir+"/empty", 0o711))
+	for _, l := range [][2]string{{"l/1", "plain"}, {"l/2", "plain"}, {"l/" + long, long}, {"l/tick", "'single'"}} {
+		require.NoError(t, os.MkdirAll(p.dir+"/l", 0o755))
+		require.NoError(t, os.Link(p.dir+"/"+l[1], p.dir+"/"+l[0]))
+	}
+	require.NoError(t, os.Chtimes(p.dir+"/l", time.Time{}, time.Unix(1_500_000_000, 5)))
 }
 
 func hash(b []byte) uint64 {
@@ -148,5 +164,161 @@ func TestSync(t *testing.T) {
 		stats, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
 		require.NoError(t, err)
 		require.Equal(t, filesync.Stats{TotalFiles: 5, TotalBytes: 9 + 1<<20}, stats, "nothing to do the second time")
+	})
+}
+
+func TestSyncHostile(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		src.fill(t)
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+
+		stats, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		stats.TotalFiles, stats.TotalBytes = 0, 0
+		require.Equal(t, filesync.Stats{}, stats, "nothing to do the second time")
+
+		require.NoError(t, os.RemoveAll(src.dir))
+		require.NoError(t, os.Mkdir(src.dir, 0o755))
+		_, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.Empty(t, dst.names(t))
+	})
+}
+
+func TestSyncLargeFile(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		content := make([]byte, 60<<20) // ends in zeros, as the end of a tar stream does
+		for i := 0; i < 50<<20; i += 64 {
+			content[i] = byte(i / 64 * 7)
+		}
+		require.NoError(t, os.WriteFile(src.dir+"/large", content, 0o600))
+		src.write(t, "small", "after it")
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+	})
+}
+
+func TestSyncManyFiles(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		for i := range 10_000 { // more than a batch
+			name := fmt.Sprintf("%s/msg/%d/%d-%d.msg", src.dir, i>>11, i, i+7)
+			if i%2048 == 0 {
+				require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+			}
+			require.NoError(t, os.WriteFile(name, []byte(name), 0o640))
+			if i%10 == 9 {
+				require.NoError(t, os.Link(name, strings.Replace(name, ".msg", ".copy", 1)))
+			}
+		}
+		var last filesync.Stats
+		calls := 0
+		stats, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Progress: func(s filesync.Stats) { last = s; calls++ }})
+		require.NoError(t, err)
+		require.EqualValues(t, 10_000, stats.Files)
+		require.EqualValues(t, 1000, stats.Links)
+		require.Equal(t, stats, last, "progress ends with the result")
+		require.Less(t, calls, 200, "progress is throttled")
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+	})
+}
+
+func TestSyncChangesKind(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		src.write(t, "was a directory", "now a file")
+		src.write(t, "was a file/x/y", "now in a directory")
+		dst.write(t, "was a directory/with/files", "1")
+		dst.write(t, "was a directory/too", "2")
+		dst.write(t, "was a file", "3")
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+	})
+}
+
+func TestSyncOwner(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("only root can give files away: run this test as root")
+	}
+	pairs(t, func(t *testing.T, dst, src place) {
+		require.NoError(t, os.Chown(dst.dir, 1501, 1502))
+		src.write(t, "d/a", "one")
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		owned(t, dst, 1501, 1502, "d", "d/a")
+		src.write(t, "e/b", "two")
+		_, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Owner: &filesync.Owner{UID: 3_000_000, GID: 7}})
+		require.NoError(t, err)
+		owned(t, dst, 3_000_000, 7, "e", "e/b")
+	})
+}
+
+func owned(t *testing.T, p place, uid, gid int, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		fi, err := os.Lstat(p.dir + "/" + name)
+		require.NoError(t, err)
+		st := fi.Sys().(*syscall.Stat_t)
+		require.Equal(t, [2]int{uid, gid}, [2]int{int(st.Uid), int(st.Gid)}, name)
+	}
+}
+
+// A file at the destination that another tree shares is replaced, never written into.
+func TestSyncLeavesBystandersAlone(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		bystander := dst.dir + "-bystander"
+		t.Cleanup(func() { os.Remove(bystander) })
+		dst.write(t, "shared", "the neighbour's")
+		require.NoError(t, os.Chmod(dst.dir+"/shared", 0o604))
+		require.NoError(t, os.Link(dst.dir+"/shared", bystander))
+		before, err := os.Lstat(bystander)
+		require.NoError(t, err)
+		src.write(t, "shared", "the source's")
+		_, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.Equal(t, "the source's", dst.read(t, "shared"))
+		b, err := os.ReadFile(bystander)
+		require.NoError(t, err)
+		require.Equal(t, "the neighbour's", string(b))
+		after, err := os.Lstat(bystander)
+		require.NoError(t, err)
+		require.Equal(t, []any{before.Mode(), before.ModTime()}, []any{after.Mode(), after.ModTime()})
+	})
+}
+
+func TestSyncRepairsLinks(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		when := time.Unix(1_700_000_000, 0)
+		for _, p := range []place{dst, src} {
+			for _, name := range []string{"apart1", "apart2", "together1", "together2"} {
+				p.write(t, name, "same")
+				require.NoError(t, os.Chtimes(p.dir+"/"+name, when, when))
+			}
+		}
+		relink := func(p place, a, b string) {
+			require.NoError(t, os.Remove(p.dir+"/"+b))
+			require.NoError(t, os.Link(p.dir+"/"+a, p.dir+"/"+b))
+		}
+		relink(src, "together1", "together2")
+		relink(dst, "apart1", "apart2")
+		stats, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, stats.Files, "one of apart1 and apart2")
+		require.EqualValues(t, 1, stats.Links)
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+	})
+}
+
+func TestSyncExclude(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		src.write(t, "keep", "k")
+		src.write(t, "tmp/x", "not copied")
+		dst.write(t, "old/mine", "not deleted")
+		dst.write(t, "old/gone", "deleted")
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Exclude: []string{"tmp", "old/mine"}})
+		require.NoError(t, err)
+		require.Equal(t, []string{"keep", "old", "old/mine"}, dst.names(t))
 	})
 }

@@ -1,0 +1,119 @@
+package filesync_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha1"
+	"crypto/sha256"
+	"errors"
+	"iter"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zmlift/zmlift/filesync"
+)
+
+func wants(ws ...filesync.Want) iter.Seq2[filesync.Want, error] {
+	return func(yield func(filesync.Want, error) bool) {
+		for _, w := range ws {
+			if !yield(w, nil) {
+				return
+			}
+		}
+	}
+}
+
+func zip(t *testing.T, s string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write([]byte(s))
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	return b.String()
+}
+
+func sum256(s string) []byte { d := sha256.Sum256([]byte(s)); return d[:] }
+func sum1(s string) []byte   { d := sha1.Sum([]byte(s)); return d[:] }
+
+func check(t *testing.T, p place, ws ...filesync.Want) map[string]filesync.Why {
+	t.Helper()
+	bad := map[string]filesync.Why{}
+	for b, err := range filesync.Check(t.Context(), p.Tree, wants(ws...), nil) {
+		require.NoError(t, err)
+		bad[b.Name] = b.Why
+	}
+	return bad
+}
+
+func TestCheck(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		text := strings.Repeat("mail ", 1000)
+		size := int64(len(text))
+		other := strings.Repeat("liam ", 1000)
+		for name, content := range map[string]string{
+			"raw": text, "raw1": text, "sized": text, "exists": text, "short": text[1:], "other": other, "other1": other, "empty": "", "notempty": "x",
+			"gz": zip(t, text), "gz1": zip(t, text), "gzother": zip(t, other), "gzshort": zip(t, text[1:]), "gzcut": zip(t, text)[:30],
+			"gzlong": zip(t, text+"x"), "genuine": zip(t, text), "forbidden": zip(t, text), "unsized": zip(t, text),
+		} {
+			p.write(t, name, content)
+		}
+		genuine := p.read(t, "genuine")
+		ws := []filesync.Want{
+			{Name: "raw", Size: size, SHA256: sum256(text)},
+			{Name: "raw1", Size: size, SHA1: sum1(text), Gunzip: true},
+			{Name: "sized", Size: size},
+			{Name: "exists"},
+			{Name: "short", Size: size, SHA256: sum256(text)},
+			{Name: "other", Size: size, SHA256: sum256(text), Gunzip: true},
+			{Name: "other1", Size: size, SHA1: sum1(text)},
+			{Name: "empty", SHA256: sum256("")},
+			{Name: "notempty", SHA256: sum256("")},
+			{Name: "gz", Size: size, SHA256: sum256(text), Gunzip: true},
+			{Name: "gz1", Size: size, SHA1: sum1(text), Gunzip: true},
+			{Name: "gzother", Size: size, SHA256: sum256(text), Gunzip: true},
+			{Name: "gzshort", Size: size, SHA256: sum256(text), Gunzip: true},
+			{Name: "gzlong", Size: size, SHA256: sum256(text), Gunzip: true},
+			{Name: "gzcut", Size: size, SHA256: sum256(text), Gunzip: true},
+			{Name: "genuine", Size: int64(len(genuine)), SHA256: sum256(genuine), Gunzip: true},
+			{Name: "forbidden", Size: size, SHA256: sum256(text)},
+			{Name: "unsized", SHA256: sum256(text), Gunzip: true},
+			{Name: "absent", Size: 1},
+			{Name: "no/such/directory", SHA256: sum256(text)},
+		}
+		for _, name := range hostile {
+			p.write(t, "h/"+name, name)
+			ws = append(ws, filesync.Want{Name: "h/" + name, SHA256: sum256(name), Size: int64(len(name))})
+		}
+		require.Equal(t, map[string]filesync.Why{
+			"short": filesync.BadSize, "other": filesync.BadDigest, "other1": filesync.BadDigest, "notempty": filesync.BadDigest,
+			"gzother": filesync.BadDigest, "gzshort": filesync.BadSize, "gzlong": filesync.BadSize, "gzcut": filesync.BadSize,
+			"forbidden": filesync.BadSize, "absent": filesync.Missing, "no/such/directory": filesync.Missing,
+		}, check(t, p, ws...))
+	})
+}
+
+func TestCheckPassesErrorsOn(t *testing.T) {
+	broken := errors.New("the query was killed")
+	each(t, func(t *testing.T, p place) {
+		p.write(t, "a", "x")
+		var got error
+		for _, err := range filesync.Check(t.Context(), p.Tree, func(yield func(filesync.Want, error) bool) {
+			_ = yield(filesync.Want{Name: "a"}, nil) && yield(filesync.Want{}, broken)
+		}, nil) {
+			got = err
+		}
+		require.ErrorIs(t, got, broken)
+		for _, err := range filesync.Check(t.Context(), p.Tree, wants(filesync.Want{Name: "../a"}), nil) {
+			var name *filesync.NameError
+			require.ErrorAs(t, err, &name)
+		}
+		n := 0
+		for range filesync.Check(t.Context(), p.Tree, wants(filesync.Want{Name: "b"}, filesync.Want{Name: "c"}), nil) {
+			n++
+			break
+		}
+		require.Equal(t, 1, n, "a caller may stop")
+	})
+}

@@ -1,0 +1,426 @@
+package filesync_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zmlift/zmlift/filesync"
+	"github.com/zmlift/zmlift/internal/lab"
+)
+
+const mark = ".owner"
+
+func TestGuard(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		src.write(t, "d/a", "one")
+		src.write(t, mark, "the source's own is left out")
+		dst.write(t, "old", "to be deleted")
+		opts := &filesync.Options{Guard: &filesync.Guard{Name: mark, Content: "move 7\n"}}
+		list := items("d/a", "d/a")
+		refused := func() {
+			t.Helper()
+			before := dst.snapshot(t)
+			_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, opts)
+			require.ErrorIs(t, err, filesync.ErrGuard)
+			_, err = filesync.SyncList(t.Context(), dst.Tree, src.Tree, list, opts)
+			require.ErrorIs(t, err, filesync.ErrGuard)
+			require.ErrorIs(t, filesync.Remove(t.Context(), dst.Tree, "old", opts), filesync.ErrGuard)
+			require.Equal(t, before, dst.snapshot(t), "nothing changed")
+		}
+		refused() // no mark
+		for _, other := range []string{"move 8\n", "move 7", "move 7\n\n", "move 7\nx", ""} {
+			dst.write(t, mark, other)
+			refused()
+		}
+		require.NoError(t, os.Remove(dst.dir+"/"+mark))
+		require.NoError(t, os.Mkdir(dst.dir+"/"+mark, 0o755))
+		require.Error(t, filesync.Remove(t.Context(), dst.Tree, "old", opts))
+		require.NoError(t, os.Remove(dst.dir+"/"+mark))
+
+		dst.write(t, mark, "move 7\n")
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, opts)
+		require.NoError(t, err)
+		require.Equal(t, []string{mark, "d", "d/a"}, dst.names(t))
+		require.Equal(t, "move 7\n", dst.read(t, mark))
+		for e, err := range filesync.List(t.Context(), dst.Tree, opts) {
+			require.NoError(t, err)
+			require.NotEqual(t, mark, e.Name)
+		}
+	})
+}
+
+// The tree is taken over after the content was brought and before it is renamed: a writer that was paused there changes nothing.
+func TestGuardLostInBetween(t *testing.T) {
+	dst := newPlace(t, remoteSide(t, 1))
+	src := newPlace(t, sides(t, 0)[0])
+	src.write(t, "a", "new")
+	dst.write(t, "a", "before")
+	dst.write(t, "gone", "before")
+	dst.write(t, mark, "mine")
+	r := &hookRunner{Runner: dial(t, lab.Shared(t).Stores[1])}
+	r.before = func(script string) error {
+		if strings.Contains(script, "mv -f -t") {
+			dst.write(t, mark, "another's")
+		}
+		return nil
+	}
+	_, err := filesync.Sync(t.Context(), filesync.Remote(r, nil).Tree(dst.dir), src.Tree, &filesync.Options{Guard: &filesync.Guard{Name: mark, Content: "mine"}})
+	require.ErrorIs(t, err, filesync.ErrGuard)
+	require.Equal(t, []string{mark, "a", "gone"}, dst.names(t))
+	require.Equal(t, "before", dst.read(t, "a"))
+}
+
+// A hookRunner calls before with each script, and may cut its streams.
+type hookRunner struct {
+	filesync.Runner
+	before func(script string) error
+	stdin  func(script string, r io.Reader) io.Reader
+	stdout func(script string, w io.Writer) io.Writer
+}
+
+func (h *hookRunner) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if h.before != nil {
+		if err := h.before(argv[2]); err != nil {
+			return err
+		}
+	}
+	if h.stdin != nil {
+		stdin = h.stdin(argv[2], stdin)
+	}
+	if h.stdout != nil {
+		stdout = h.stdout(argv[2], stdout)
+	}
+	return h.Runner.Run(ctx, argv, stdin, stdout, stderr)
+}
+
+var errCut = errors.New("connection cut")
+
+// A dying runner breaks the connection after so many bytes, in all directions together.
+type dyingRunner struct {
+	host string
+	s    *lab.Store
+	t    testing.TB
+	left atomic.Int64
+}
+
+func (d *dyingRunner) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	if d.left.Load() <= 0 {
+		return errCut
+	}
+	count := func(n int) error {
+		if d.left.Add(-int64(n)) <= 0 {
+			cancel(errCut)
+			return errCut
+		}
+		return nil
+	}
+	in := readerFunc(func(p []byte) (int, error) {
+		n, err := stdin.Read(p)
+		return n, errors.Join(count(n), err)
+	})
+	out := writerFunc(func(p []byte) (int, error) {
+		if err := count(len(p)); err != nil {
+			return 0, err
+		}
+		return stdout.Write(p)
+	})
+	err := dial(d.t, d.s).Run(ctx, argv, eofReader{in}, out, stderr)
+	return errors.Join(err, context.Cause(ctx))
+}
+
+// An eofReader gives io.EOF as itself: errors.Join wraps it.
+type eofReader struct{ r io.Reader }
+
+func (e eofReader) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if errors.Is(err, io.EOF) && !errors.Is(err, errCut) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+type (
+	readerFunc func([]byte) (int, error)
+	writerFunc func([]byte) (int, error)
+)
+
+func (f readerFunc) Read(p []byte) (int, error)  { return f(p) }
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Wherever the connection to either side breaks, there is an error, no half file, nothing deleted that should stay; and the next sync heals.
+func TestCutConnections(t *testing.T) {
+	l := lab.Shared(t)
+	srcSide, dstSide := remoteSide(t, 0), remoteSide(t, 1)
+	for _, end := range []string{"source", "destination"} {
+		for _, after := range []int64{1, 700, 3000, 9000, 30_000, 70_000} {
+			t.Run(fmt.Sprintf("%s after %d bytes", end, after), func(t *testing.T) {
+				src, dst := newPlace(t, srcSide), newPlace(t, dstSide)
+				whole := map[string]string{}
+				for i := range 30 {
+					name := fmt.Sprintf("d%d/f%d", i%3, i)
+					whole[name] = strings.Repeat(fmt.Sprint(i), 100*i)
+					src.write(t, name, whole[name])
+				}
+				dst.write(t, "stays", "until the end")
+				from, to := src.Tree, dst.Tree
+				if end == "source" {
+					r := &dyingRunner{s: l.Stores[0], t: t}
+					r.left.Store(after)
+					from = filesync.Remote(r, nil).Tree(src.dir)
+				} else {
+					r := &dyingRunner{s: l.Stores[1], t: t}
+					r.left.Store(after)
+					to = filesync.Remote(r, nil).Tree(dst.dir)
+				}
+				_, err := filesync.Sync(t.Context(), to, from, nil)
+				if err == nil {
+					require.Equal(t, src.snapshot(t), dst.snapshot(t), "success means success")
+				}
+				for _, name := range dst.names(t) {
+					if content, ok := whole[name]; ok {
+						require.Equal(t, content, dst.read(t, name), "a file at its final name is complete")
+					}
+				}
+				_, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Stale: -1})
+				require.NoError(t, err)
+				require.Equal(t, src.snapshot(t), dst.snapshot(t))
+			})
+		}
+	}
+}
+
+// A stream that ends early and calls it success does not make a listing, and so no deletes, nor a file.
+func TestTruncationIsNoSuccess(t *testing.T) {
+	l := lab.Shared(t)
+	srcSide := remoteSide(t, 0)
+	for _, keep := range []int{0, 1, 60, 100, 511, 512, 1024, 2048} {
+		src, dst := newPlace(t, srcSide), newPlace(t, sides(t, 1)[0])
+		for i := range 40 {
+			src.write(t, fmt.Sprint(i), strings.Repeat("\x00", 512*i))
+			dst.write(t, fmt.Sprint(i), "other")
+		}
+		for _, script := range []string{"end of listing", "exec tar -c"} {
+			r := &hookRunner{Runner: dial(t, l.Stores[0]), stdout: func(s string, w io.Writer) io.Writer {
+				if !strings.Contains(s, script) || strings.Contains(s, "maxdepth 0") {
+					return w
+				}
+				left := keep
+				return writerFunc(func(p []byte) (int, error) {
+					n := min(left, len(p))
+					left -= n
+					_, err := w.Write(p[:n])
+					return len(p), err
+				})
+			}}
+			_, err := filesync.Sync(t.Context(), dst.Tree, filesync.Remote(r, nil).Tree(src.dir), nil)
+			require.Error(t, err, "%q after %d bytes", script, keep)
+			require.Len(t, dst.names(t), 40)
+			require.Equal(t, "other", dst.read(t, "0"))
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		for i := range 40 {
+			src.write(t, fmt.Sprint(i), strings.Repeat("x", 10_000))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(300*time.Millisecond, cancel)
+		start := time.Now()
+		_, err := filesync.Sync(ctx, dst.Tree, src.Tree, &filesync.Options{Rate: 50_000}) // eight seconds' worth
+		require.ErrorIs(t, err, context.Canceled)
+		require.Less(t, time.Since(start), 6*time.Second)
+		require.Eventually(t, func() bool { return len(dst.names(t)) == 0 }, 5*time.Second, 50*time.Millisecond, "no staging directory is left")
+
+		_, err = filesync.Sync(ctx, dst.Tree, src.Tree, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		for _, err := range filesync.List(ctx, src.Tree, nil) {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+		for _, err := range filesync.Check(ctx, src.Tree, wants(filesync.Want{Name: "1"}), nil) {
+			require.ErrorIs(t, err, context.Canceled)
+		}
+	})
+}
+
+// A writer whose tree is removed under it fails and does not make it again.
+func TestRootRemoved(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		for i := range 40 {
+			src.write(t, fmt.Sprintf("d/%d", i), strings.Repeat("x", 10_000))
+		}
+		time.AfterFunc(400*time.Millisecond, func() { os.Rename(dst.dir, dst.dir+"-x"); os.RemoveAll(dst.dir + "-x") })
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Rate: 200_000}) // two seconds' worth
+		require.Error(t, err)
+		require.NoDirExists(t, dst.dir)
+		require.NoDirExists(t, dst.dir+"-x")
+
+		_, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.NoDirExists(t, dst.dir)
+		_, err = filesync.Sync(t.Context(), src.Tree, dst.Tree, nil)
+		require.ErrorIs(t, err, fs.ErrNotExist, "an absent source is not an empty one")
+		require.Len(t, src.names(t), 41)
+	})
+}
+
+func TestStale(t *testing.T) {
+	pairs(t, func(t *testing.T, dst, src place) {
+		src.write(t, "a", "x")
+		dst.write(t, ".filesync-OTHER/0/half", "of a writer that may live")
+		for e, err := range filesync.List(t.Context(), dst.Tree, nil) {
+			require.NoError(t, err)
+			t.Errorf("%s is listed", e.Name)
+		}
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.NoError(t, err)
+		require.FileExists(t, dst.dir+"/.filesync-OTHER/0/half")
+		_, err = filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Stale: -1})
+		require.NoError(t, err)
+		require.Equal(t, []string{"a"}, dst.names(t))
+	})
+}
+
+// Files that a user deletes after they were listed are gone on with, also when they were the first name of several.
+func TestVanishing(t *testing.T) {
+	r := &hookRunner{Runner: dial(t, lab.Shared(t).Stores[0])}
+	for _, d := range sides(t, 1) {
+		t.Run(d.name, func(t *testing.T) {
+			dst, src := newPlace(t, d), newPlace(t, remoteSide(t, 0))
+			fill := func() {
+				for _, name := range []string{"stays", "goes", "l1", "l2", "l3", "last"} {
+					os.Remove(src.dir + "/" + name)
+					src.write(t, name, name)
+				}
+				for _, l := range []string{"l2", "l3"} {
+					require.NoError(t, os.Remove(src.dir+"/"+l))
+					require.NoError(t, os.Link(src.dir+"/l1", src.dir+"/"+l))
+				}
+			}
+			r.before = func(script string) error {
+				if strings.Contains(script, "exec tar -c") {
+					os.Remove(src.dir + "/goes")
+					os.Remove(src.dir + "/l1")
+				}
+				return nil
+			}
+			list := items("stays", "stays", "goes", "goes", "l1", "m1", "l2", "m2", "l3", "m3", "last", "last")
+			from := filesync.Remote(r, nil).Tree(src.dir)
+			fill()
+			_, err := filesync.SyncList(t.Context(), dst.Tree, from, list, nil)
+			var missing *filesync.MissingError
+			require.ErrorAs(t, err, &missing)
+			require.Empty(t, dst.names(t))
+
+			fill()
+			stats, err := filesync.SyncList(t.Context(), dst.Tree, from, list, &filesync.Options{Missing: func(filesync.Item) bool { return true }})
+			require.NoError(t, err)
+			require.EqualValues(t, 2, stats.Missing)
+			require.Equal(t, []string{"last", "m2", "m3", "stays"}, dst.names(t))
+			require.True(t, sameFile(t, dst.dir+"/m2", dst.dir+"/m3"))
+			require.Equal(t, "l1", dst.read(t, "m2"))
+		})
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Fatal("a small file system is mounted here: run this test as root")
+	}
+	pairs(t, func(t *testing.T, dst, src place) {
+		if err := syscall.Mount("tmpfs", dst.dir, "tmpfs", 0, "size=256k"); err != nil {
+			t.Skipf("NO TEST OF FULL DISKS: tmpfs cannot be mounted here: %v", err)
+		}
+		t.Cleanup(func() { require.NoError(t, syscall.Unmount(dst.dir, syscall.MNT_DETACH)) })
+		src.write(t, "d/large", strings.Repeat("x", 1<<20))
+		dst.write(t, "stays", "there")
+		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, nil)
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		require.ErrorContains(t, err, dst.dir)
+		require.Equal(t, "there", dst.read(t, "stays"))
+		require.NoFileExists(t, dst.dir+"/d/large")
+		for _, name := range dst.names(t) {
+			require.NotContains(t, name, ".filesync-")
+		}
+		free, err := filesync.Free(t.Context(), dst.Tree)
+		require.NoError(t, err)
+		require.Less(t, free, int64(256<<10))
+		require.Greater(t, free, int64(128<<10))
+	})
+}
+
+func TestErrorsNamePaths(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		gone := p.dir + "/no such root"
+		tree := filesync.Local().Tree(gone)
+		if strings.Contains(t.Name(), "remote") {
+			tree = remoteSide(t, 0).host.Tree(gone)
+		}
+		_, err := filesync.Stat(t.Context(), tree, "x")
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.ErrorContains(t, err, gone)
+	})
+	var name *filesync.NameError
+	_, err := filesync.Stat(t.Context(), filesync.Remote(nil, nil).Tree("relative"), "x")
+	require.ErrorAs(t, err, &name)
+	_, err = filesync.Stat(t.Context(), filesync.Local().Tree("/"), "x")
+	require.ErrorAs(t, err, &name)
+	_, err = filesync.Stat(t.Context(), filesync.Tree{}, "x")
+	require.ErrorAs(t, err, &name)
+}
+
+func TestSmallFiles(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		ctx := t.Context()
+		require.NoError(t, os.Chown(p.dir, 1501, 1502))
+		require.NoError(t, os.Chmod(p.dir, 0o750))
+		require.NoError(t, filesync.Mkdir(ctx, p.Tree, "dir\n"))
+		require.ErrorIs(t, filesync.Mkdir(ctx, p.Tree, "dir\n"), fs.ErrExist)
+		require.ErrorIs(t, filesync.Mkdir(ctx, p.Tree, "no/dir"), fs.ErrNotExist)
+		name := "dir\n/-mark"
+		_, err := filesync.ReadFile(ctx, p.Tree, name, 100)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		content := []byte("line\n\x00\xff\n\n")
+		require.NoError(t, filesync.WriteFile(ctx, p.Tree, name, content, true))
+		require.ErrorIs(t, filesync.WriteFile(ctx, p.Tree, name, []byte("x"), true), fs.ErrExist)
+		require.ErrorIs(t, filesync.WriteFile(ctx, p.Tree, "no/dir", nil, false), fs.ErrNotExist)
+		owned(t, p, 1501, 1502, "dir\n", name)
+		got, err := filesync.ReadFile(ctx, p.Tree, name, int64(len(content)))
+		require.NoError(t, err)
+		require.Equal(t, content, got)
+		_, err = filesync.ReadFile(ctx, p.Tree, name, int64(len(content))-1)
+		require.ErrorIs(t, err, filesync.ErrTooLarge)
+		large := bytes.Repeat([]byte("0123456789"), 50_000)
+		require.NoError(t, filesync.WriteFile(ctx, p.Tree, name, large, false))
+		e, err := filesync.Stat(ctx, p.Tree, name)
+		require.NoError(t, err)
+		require.Equal(t, []any{name, fs.FileMode(0o600), int64(len(large)), false}, []any{e.Name, e.Mode, e.Size, e.IsDir()})
+		e, err = filesync.Stat(ctx, p.Tree, ".")
+		require.NoError(t, err)
+		require.Equal(t, []any{fs.ModeDir | 0o750, 1501, 1502}, []any{e.Mode, e.UID, e.GID})
+		e, err = filesync.Stat(ctx, p.Tree, "dir\n")
+		require.NoError(t, err)
+		require.Equal(t, fs.ModeDir|0o750, e.Mode, "as the root")
+		require.Equal(t, []string{"dir\n", name}, p.names(t), "nothing unfinished is left")
+
+		require.NoError(t, filesync.SyncFS(ctx, p.Tree))
+		require.NoError(t, filesync.Remove(ctx, p.Tree, "dir\n", nil))
+		require.NoError(t, filesync.Remove(ctx, p.Tree, "dir\n", nil), "absent is no error")
+		require.NoError(t, filesync.Remove(ctx, p.Tree, "no/such/thing", nil))
+		require.Empty(t, p.names(t))
+	})
+}
