@@ -2,6 +2,8 @@ package filesync_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -36,4 +38,86 @@ func ExampleSync() {
 	}
 	fmt.Printf("%d files copied, %d deleted\n", stats.Files, stats.Deleted)
 	// Output: 2 files copied, 1 deleted
+}
+
+// A list gives the names on both sides; here files move to other directories. Only they are copied.
+func ExampleSyncList() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	err = errors.Join(
+		os.MkdirAll(dir+"/src/0", 0o755), os.Mkdir(dir+"/dst", 0o755),
+		os.WriteFile(dir+"/src/0/257-3.msg", []byte("From: ..."), 0o640), os.WriteFile(dir+"/src/0/orphan", nil, 0o640),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	list := func(yield func(filesync.Item, error) bool) { // a query, for example; an error ends the sync
+		yield(filesync.Item{From: "0/257-3.msg", To: "1/257-3.msg"}, nil)
+	}
+
+	ctx, here := context.Background(), filesync.Local()
+	dst := here.Tree(dir + "/dst")
+	if _, err := filesync.SyncList(ctx, dst, here.Tree(dir+"/src"), list, &filesync.Options{Delete: true}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for e, err := range filesync.List(ctx, dst, nil) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(e.Name)
+	}
+	// Output:
+	// 1
+	// 1/257-3.msg
+}
+
+func ExampleCheck() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(dir+"/a", []byte("as it was"), 0o600); err != nil {
+		fmt.Println(err)
+		return
+	}
+	sum := sha256.Sum256([]byte("as it was"))
+	want := func(yield func(filesync.Want, error) bool) {
+		_ = yield(filesync.Want{Name: "a", Size: 9, SHA256: sum[:]}, nil) && yield(filesync.Want{Name: "b", Size: 1}, nil)
+	}
+	for bad, err := range filesync.Check(context.Background(), filesync.Local().Tree(dir), want, nil) {
+		if err != nil {
+			fmt.Println(err) // not everything was looked at
+			return
+		}
+		fmt.Println(bad.Name, bad.Why)
+	}
+	// Output: b missing
+}
+
+// A mark says whose a tree is. A writer that looks for another one changes nothing.
+func ExampleGuard() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	ctx, tree := context.Background(), filesync.Local().Tree(dir)
+	if err := filesync.WriteFile(ctx, tree, ".owner", []byte("move 8"), true); err != nil {
+		fmt.Println(err)
+		return
+	}
+	mine := &filesync.Options{Guard: &filesync.Guard{Name: ".owner", Content: "move 7"}}
+	err = filesync.Remove(ctx, tree, "msg", mine)
+	fmt.Println(errors.Is(err, filesync.ErrGuard))
+	// Output: true
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -112,4 +113,11 @@ func run(t testing.TB, r filesync.Runner, argv ...string) string {
 	var out, errs bytes.Buffer
 	require.NoError(t, r.Run(t.Context(), argv, nil, &out, &errs), errs.String())
 	return out.String()
+}
+
+func hostPort(t testing.TB, addr string) (host, port string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	return host, port
 }

@@ -389,6 +389,7 @@ type localStager struct {
 	tree, stage *os.Root
 	dir         int
 	sub         *os.Root
+	buf         []byte
 }
 
 func (s *localStager) closeDir() {
@@ -449,7 +450,11 @@ func (s *localStager) file(dir int, base string, e Entry, content io.Reader) err
 	if err != nil {
 		return pathError(s.root, err)
 	}
-	n, err := io.Copy(f, io.LimitReader(content, e.Size))
+	if s.buf == nil {
+		s.buf = make([]byte, 256<<10)
+	}
+	// An os.File on its own would take a new buffer for every file.
+	n, err := io.CopyBuffer(struct{ io.Writer }{f}, io.LimitReader(content, e.Size), s.buf)
 	if err == nil && n < e.Size {
 		err = io.ErrUnexpectedEOF
 	}
