@@ -11,7 +11,19 @@
 //
 // The servers run as child processes below a temporary directory ("processes") or in Docker containers ("containers").
 // [Options].Backend chooses; left empty, the environment variable ZMLIFT_LAB does (processes, containers or off); left
-// empty too, what this machine can run, processes first. The same tests pass on both.
+// empty too, what this machine can run, processes first. off is stronger than anything else. The same tests pass on both, and
+// whoever starts a lab with a log reads there which it is.
+//
+// Processes need the programs on this machine (scripts/install-deps.sh gets them); everything is up in two seconds.
+//
+// Containers need a Docker engine. Every machine is a container of its own: the stores see neither each other nor the
+// directory, and only their ports are published, on 127.0.0.1 and under the numbers that they have inside. The image is built from
+// the Dockerfile beside this file, once; where its base image cannot be pulled it is made of the packages installed on this
+// machine.
+//
+// Nothing outlives the process that started it, not even a SIGKILL: child processes are killed by the kernel, and a container
+// reads from a connection of its owner and ends with it. What a crash of the machine or the engine leaves is removed by the next
+// lab.
 //
 // # In a test
 //
@@ -23,11 +35,12 @@
 //		...
 //	}
 //
-// Tests share the stores, never an account: give every test accounts of its own.
+// Tests share the stores, never an account: give every test accounts of its own. A test that is to run on both back ends asks
+// [SharedOn] for each of them.
 //
 // # Errors
 //
-//   - [ErrOff]: ZMLIFT_LAB=off.
+//   - [ErrOff]: ZMLIFT_LAB forbids it.
 //   - [ErrUnavailable]: this machine can run no lab; the text names what is missing.
 //   - [ErrDeferred]: the account takes no mail or change at the moment.
 //   - [*RunError]: a command on a store exited with a status other than 0.

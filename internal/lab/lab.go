@@ -36,7 +36,7 @@ type Options struct {
 	// Backend is Processes or Containers; "" asks ZMLIFT_LAB, then takes what the machine can run, processes first.
 	Backend string
 	// Dir is where the lab makes its own temporary directory; "" is /dev/shm where that is writable, else os.TempDir().
-	// It holds the servers' data with Processes, keys and certificates with both.
+	// It holds the servers' data with Processes, keys and certificates with both; in containers data is in memory.
 	Dir string
 	// Bits are the directory bits of the volumes of mail1 and mail2; zero values are what an installation has: 12, 8, 12, 8.
 	Bits [2]Bits
@@ -163,11 +163,16 @@ func (l *Lab) Close() error {
 // [ErrOff] when ZMLIFT_LAB forbids it, by "off" or by naming the other one, or else [ErrUnavailable]. For containers it makes
 // what is missing: where the image has to be built, the first call takes minutes.
 func Available(ctx context.Context, backend string) error {
-	if env := os.Getenv(EnvBackend); env != "" && env != backend {
-		return fmt.Errorf("%w: it is %s", ErrOff, env)
-	}
-	_, err := chooseBackend(ctx, backend, io.Discard)
+	_, err := permitted(ctx, backend, io.Discard)
 	return err
+}
+
+// permitted is chooseBackend for those who leave the last word to the environment.
+func permitted(ctx context.Context, backend string, logw io.Writer) (string, error) {
+	if env := os.Getenv(EnvBackend); backend != "" && env != "" && env != backend {
+		return "", fmt.Errorf("%w: it is %s", ErrOff, env)
+	}
+	return chooseBackend(ctx, backend, logw)
 }
 
 // chooseBackend turns the wish of the program, then that of the environment, into a back end that can run here. Nobody's wish

@@ -5,13 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 )
 
-// The lab that the tests of one binary share: package state, because a test binary has no other place that outlives a test.
+// The labs that the tests of one binary share: package state, because a test binary has no other place that outlives a test.
+// The key is the back end that was asked for.
 var shared struct {
 	sync.Mutex
+	labs map[string]sharedLab
+}
+
+type sharedLab struct {
 	lab *Lab
 	err error
 }
@@ -20,33 +26,69 @@ var shared struct {
 // skipped, saying why; when ZMLIFT_LAB names a back end that does not come up, the test fails.
 func Shared(t testing.TB) *Lab {
 	t.Helper()
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.lab == nil && shared.err == nil {
-		shared.lab, shared.err = Start(context.Background(), &Options{Log: os.Stderr})
-	}
-	err := shared.err
-	switch {
-	case err == nil:
-	case errors.Is(err, ErrOff), errors.Is(err, ErrUnavailable) && os.Getenv(EnvBackend) == "":
-		t.Skipf("*** NOT TESTED on real servers: %v", err)
-	default:
-		t.Fatal(err)
-	}
-	return shared.lab
+	return sharedOn(t, "")
 }
 
-// Main runs the tests of a package and stops their shared lab: func TestMain(m *testing.M) { lab.Main(m) }.
+// SharedOn is the same on one back end, Processes or Containers, for the test that is to run on each. If that is the one that
+// Shared runs on, they are one lab. The test is also skipped when ZMLIFT_LAB names the other one.
+func SharedOn(t testing.TB, backend string) *Lab {
+	t.Helper()
+	return sharedOn(t, backend)
+}
+
+func sharedOn(t testing.TB, backend string) *Lab {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	s, ok := shared.labs[backend]
+	if !ok {
+		s.lab, s.err = startShared(backend)
+		if shared.labs == nil {
+			shared.labs = map[string]sharedLab{}
+		}
+		shared.labs[backend] = s
+	}
+	switch {
+	case s.err == nil:
+	case errors.Is(s.err, ErrOff), errors.Is(s.err, ErrUnavailable) && os.Getenv(EnvBackend) == "":
+		t.Skipf("*** NOT TESTED on real servers: %v", s.err)
+	default:
+		t.Fatal(s.err)
+	}
+	return s.lab
+}
+
+// startShared starts a lab, or finds that the one asked for runs already under another key.
+func startShared(backend string) (*Lab, error) {
+	ctx := context.Background()
+	name, err := permitted(ctx, backend, os.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range shared.labs {
+		if s.lab != nil && s.lab.Backend == name {
+			return s.lab, nil
+		}
+	}
+	return Start(ctx, &Options{Backend: name, Log: os.Stderr})
+}
+
+// Main runs the tests of a package and stops their shared labs: func TestMain(m *testing.M) { lab.Main(m) }.
 func Main(m *testing.M) {
 	code := m.Run()
 	shared.Lock()
 	defer shared.Unlock()
-	if errors.Is(shared.err, ErrOff) || errors.Is(shared.err, ErrUnavailable) {
-		// A skipped test says nothing without -v; this line is always seen.
-		fmt.Fprintf(os.Stderr, "*** integration tests SKIPPED: %v\n", shared.err)
-	}
-	if shared.lab != nil {
-		if err := shared.lab.Close(); err != nil {
+	var closed []*Lab
+	for _, s := range shared.labs {
+		if errors.Is(s.err, ErrOff) || errors.Is(s.err, ErrUnavailable) {
+			// A skipped test says nothing without -v; this line is always seen.
+			fmt.Fprintf(os.Stderr, "*** integration tests SKIPPED: %v\n", s.err)
+		}
+		if s.lab == nil || slices.Contains(closed, s.lab) {
+			continue
+		}
+		closed = append(closed, s.lab)
+		if err := s.lab.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)
 		}
