@@ -35,16 +35,10 @@ type Client struct {
 // [ErrCredentials] when the server refused the bind; ctx's error when ctx ended. ctx bounds the call, not the Client's life. A server
 // that is busy is asked a few times.
 func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
-	t, err := parseURL(url)
+	c, err := New(url, opts)
 	if err != nil {
 		return nil, err
 	}
-	o := opts.withDefaults()
-	d, err := newDialer(t, &o)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t, err)
-	}
-	c := &Client{url: t, opts: o, dialer: d, all: make(map[*conn]bool)}
 	err = backoff.Retry(ctx, backoff.Policy{}, passes, func(ctx context.Context) error {
 		conn, err := c.take(ctx)
 		if err == nil {
@@ -56,6 +50,21 @@ func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// New is [Dial] without the connection, which is made by the first operation: what Dial would have said of the server is then that
+// operation's error, and the next one tries again. The URL and the options are checked, and CAFile is read: the error is as Dial's.
+func New(url string, opts *Options) (*Client, error) {
+	t, err := parseURL(url)
+	if err != nil {
+		return nil, err
+	}
+	o := opts.withDefaults()
+	d, err := newDialer(t, &o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t, err)
+	}
+	return &Client{url: t, opts: o, dialer: d, all: make(map[*conn]bool)}, nil
 }
 
 // Close closes the connections, also those in use: their operations fail with [ErrClosed], a modify among them possibly with

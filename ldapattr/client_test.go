@@ -138,6 +138,38 @@ func TestCredentials(t *testing.T) {
 	require.Error(t, err, "nobody sees nothing")
 }
 
+func TestNewConnectsAtFirstUse(t *testing.T) {
+	_, err := ldapattr.New("http://ldap.example.com", nil)
+	require.ErrorContains(t, err, "ldap://")
+	_, err = ldapattr.New("ldap://ldap.example.com", &ldapattr.Options{StartTLS: ldapattr.StartTLSNever})
+	require.ErrorIs(t, err, ldapattr.ErrInsecure)
+
+	d := lab.Shared(t).LDAP
+	o, dials, down := options(d), 0, errors.New("down")
+	o.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if dials++; dials == 1 {
+			return nil, down
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}
+	c, err := ldapattr.New(d.URL, o)
+	require.NoError(t, err)
+	defer c.Close()
+	require.Zero(t, dials)
+	base := newBase(t, d.Conn(t))
+	_, err = c.Lookup(t.Context(), base, ldapattr.Equal("objectClass", "organizationalUnit"))
+	require.ErrorIs(t, err, down)
+	_, err = c.Lookup(t.Context(), base, ldapattr.Equal("objectClass", "organizationalUnit"))
+	require.NoError(t, err, "each operation tries again")
+
+	o.Password = ldapattr.NewSecret("wrong")
+	wrong, err := ldapattr.New(d.URL, o)
+	require.NoError(t, err)
+	defer wrong.Close()
+	_, err = wrong.Lookup(t.Context(), base, ldapattr.Equal("objectClass", "organizationalUnit"))
+	require.ErrorIs(t, err, ldapattr.ErrCredentials)
+}
+
 func TestInsecureIsRefusedBeforeDialling(t *testing.T) {
 	never := func(url string) (err error, dialled bool) {
 		_, err = ldapattr.Dial(t.Context(), url, &ldapattr.Options{

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +25,29 @@ func TestOpenNamesEveryMistake(t *testing.T) {
 	for _, want := range []string{"no User, no IdentityFile, no KnownHostsFile", "no Addr, no IdentityFile, no KnownHostsFile"} {
 		require.ErrorContains(t, err, want)
 	}
+}
+
+func TestNewConnectsAtFirstUse(t *testing.T) {
+	_, err := tunnel.New()
+	require.ErrorContains(t, err, "no host")
+	_, err = tunnel.New(tunnel.Host{Addr: "mail1.example.com"})
+	require.ErrorContains(t, err, "no User, no IdentityFile, no KnownHostsFile")
+
+	s, err := newServer()
+	require.NoError(t, err)
+	defer s.Close()
+	h := tunnel.Host{Addr: s.Addr, User: "me", IdentityFile: s.IdentityFile, KnownHostsFile: filepath.Join(t.TempDir(), "known_hosts")}
+	tun, err := tunnel.New(h) // nobody is known yet, and nothing is looked at
+	require.NoError(t, err)
+	defer tun.Close()
+	require.ErrorIs(t, tun.Run(t.Context(), []string{"true"}, nil, nil, nil), tunnel.ErrHostKey)
+	_, err = tun.DialContext(t.Context(), "tcp", s.Addr)
+	require.ErrorIs(t, err, tunnel.ErrHostKey)
+
+	known, err := os.ReadFile(s.KnownHostsFile)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(h.KnownHostsFile, known, 0o600))
+	require.NoError(t, tun.Run(t.Context(), []string{"true"}, nil, nil, nil), "each use tries again")
 }
 
 func TestHostKeys(t *testing.T) {

@@ -27,6 +27,19 @@ const maxKills = 2
 // Open connects to the last of the hosts, each through the one before, and returns when it has let us in. Mistakes in every Host are
 // reported before anything is dialled. ctx bounds the opening only.
 func Open(ctx context.Context, hosts ...Host) (*Tunnel, error) {
+	t, err := New(hosts...)
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := t.connected(ctx, nil); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// New is [Open] without the connection, which is made by the first use: what Open would have said is then that call's error, and the
+// next call tries again. Mistakes in every Host are reported at once. No file is read.
+func New(hosts ...Host) (*Tunnel, error) {
 	if len(hosts) == 0 {
 		return nil, errors.New("tunnel: no host")
 	}
@@ -40,9 +53,6 @@ func Open(ctx context.Context, hosts ...Host) (*Tunnel, error) {
 		return nil, err
 	}
 	t.commands = make(chan struct{}, t.last().Commands)
-	if _, _, err := t.connected(ctx, nil); err != nil {
-		return nil, err
-	}
 	return t, nil
 }
 
