@@ -51,13 +51,16 @@ func (mv *Move) nextFence(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	ours := h.Move == mv.id
-	if !mv.st.rollback {
+	if !mv.st.rollback && !mv.st.committed {
 		e, err := mv.entry(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if err := mv.livesAtSource(e); err != nil {
-			return nil, err // another move went ahead
+			if mv.st.fence == 0 { // nothing was made yet: another move went ahead
+				err = fmt.Errorf("%w: %s of %s is %q, not %s", ErrPlanStale, attrHost, mv.st.plan.Account.Name, e.Value(attrHost), mv.st.plan.Source.Host)
+			}
+			return nil, err
 		}
 	}
 	switch {
@@ -131,6 +134,10 @@ func (mv *Move) lockAccount(ctx context.Context) (any, error) {
 	status := e.Value(attrStatus)
 	if status != maintenance && status != mv.st.status.Account {
 		return nil, fmt.Errorf("%w: %s of %s changed to %q meanwhile", ldapattr.ErrConflict, attrStatus, p.Account.Name, status)
+	}
+	// After the entry was read: a mover that takes over touches the entry, so what is found here still holds when the modify succeeds.
+	if err := mv.copy.Fence.Held(ctx); err != nil {
+		return nil, err
 	}
 	err = mv.modify(ctx, e,
 		ldapattr.Change{Attr: attrStatus, Old: []string{status}, New: []string{maintenance}},
@@ -311,6 +318,22 @@ func (mv *Move) commit(ctx context.Context) (any, error) {
 	return nil, nil
 }
 
+// finishFence finds the fence for a run that begins after the commit; a run that made the commit has one.
+func (mv *Move) finishFence(ctx context.Context) (any, error) {
+	if mv.st.done[stepTakeOver] {
+		return nil, nil
+	}
+	return mv.nextFence(ctx)
+}
+
+// claimFinish raises the fence at the destination, and takes no named lock: the source may be down, and the user waits.
+func (mv *Move) claimFinish(ctx context.Context) (any, error) {
+	if mv.st.done[stepTakeOver] {
+		return nil, nil
+	}
+	return nil, mv.copy.Fence.Claim(ctx, mv.st.fence)
+}
+
 // waitMoved gives the other LDAP servers a little time. The user waits no longer than that for a replica: cleanup waits to the end.
 func (mv *Move) waitMoved(ctx context.Context) (any, error) {
 	err := mv.waitReplicas(ctx, mv.m.limits.Others, mv.movedIn)
@@ -370,12 +393,11 @@ func (mv *Move) loadMailbox(ctx context.Context) (any, error) {
 // lockSource keeps the old copy closed: the source's mailboxd may have restarted, and whatever loads the mailbox there would let a data
 // source write into it. Locked, and lives elsewhere, are both fine.
 func (mv *Move) lockSource(ctx context.Context) (any, error) {
-	d := mv.source().Mailboxd
-	if d == nil {
+	if mv.source().Mailboxd == nil {
 		return skipped, nil
 	}
-	if err := d.Lock(ctx, mv.st.plan.Account.ID); err != nil && !errors.Is(err, ErrWrongHost) {
-		return pendingData([]string{"lock " + mv.st.plan.Source.Host + ": " + err.Error()}), ctx.Err()
+	if err := mv.sourceClosed(ctx); err != nil {
+		return pendingData([]string{err.Error()}), ctx.Err()
 	}
 	return nil, nil
 }
@@ -433,7 +455,12 @@ func (mv *Move) sourceClosed(ctx context.Context) error {
 	if err := d.Lock(ctx, mv.st.plan.Account.ID); err != nil && !errors.Is(err, ErrWrongHost) {
 		return fmt.Errorf("lock %s: %w", mv.st.plan.Source.Host, err)
 	}
-	return nil
+	// A mover that slept until the account had moved back must not leave its user locked out.
+	e, err := mv.entry(ctx)
+	if err != nil || mv.movedIn(e) || e.Value(attrStatus) == maintenance {
+		return err
+	}
+	return errors.Join(mv.homeIs(e, mv.st.plan.Dest.Host), d.Unlock(ctx, mv.st.plan.Account.ID))
 }
 
 func (mv *Move) unmarkTrees(ctx context.Context) (any, error) {
@@ -497,6 +524,16 @@ func (mv *Move) unlockMailbox(ctx context.Context) (any, error) {
 	return nil, d.Unlock(ctx, mv.st.plan.Account.ID)
 }
 
+// waitReopened waits until every LDAP server that a mailstore reads shows that the maintenance is over: a flush before that would cache it.
+func (mv *Move) waitReopened(ctx context.Context) (any, error) {
+	e, err := mv.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	status := e.Value(attrStatus)
+	return nil, mv.waitReplicas(ctx, mv.m.limits.Replicas, func(e ldapattr.Entry) bool { return e.Value(attrStatus) == status })
+}
+
 // settle waits out a lock request that was never answered: it may still be under way, and would lock the user out after the rollback.
 func (mv *Move) settle(ctx context.Context) (any, error) {
 	d := mv.source().Mailboxd
@@ -548,9 +585,11 @@ func same(attr, value string) ldapattr.Change {
 	return ldapattr.Change{Attr: attr, Old: []string{value}, New: []string{value}}
 }
 
-func (mv *Move) livesAtSource(e ldapattr.Entry) error {
-	if host := e.Value(attrHost); !strings.EqualFold(host, mv.st.plan.Source.Host) {
-		return fmt.Errorf("%w: %s of %s is %q, not %s", ErrUndecided, attrHost, mv.st.plan.Account.Name, host, mv.st.plan.Source.Host)
+func (mv *Move) livesAtSource(e ldapattr.Entry) error { return mv.homeIs(e, mv.st.plan.Source.Host) }
+
+func (mv *Move) homeIs(e ldapattr.Entry, host string) error {
+	if have := e.Value(attrHost); !strings.EqualFold(have, host) {
+		return fmt.Errorf("%w: %s of %s is %q, not %s", ErrUndecided, attrHost, mv.st.plan.Account.Name, have, host)
 	}
 	return nil
 }

@@ -105,7 +105,7 @@ func (s *state) begun(e Entry) error {
 	case stepOpen:
 		clear(s.done)
 		s.release = s.lockOpen
-	case stepTakeOver:
+	case stepTakeOver, stepRollbackTake, stepTakeFinish:
 		var d struct{ Fence uint64 }
 		if err := read(e, &d); err != nil {
 			return err

@@ -38,6 +38,7 @@ const (
 	stepProveLock     = "prove-lock"
 	stepForgetMailbox = "forget-mailbox-keys"
 	stepCommit        = "commit"
+	stepTakeFinish    = "take-over-finish"
 	stepWaitMoved     = "wait-directory-moved"
 	stepFlushMoved    = "flush-moved"
 	stepForgetRoutes  = "forget-routes"
@@ -51,6 +52,7 @@ const (
 	stepEnd           = "end"
 	stepReopenAccount = "reopen-account"
 	stepUnlockMailbox = "unlock-mailbox"
+	stepWaitReopened  = "wait-directory-reopened"
 	stepFlushReopened = "flush-reopened"
 	stepSettle        = "settle"
 	stepRollback      = "rollback"
@@ -89,6 +91,7 @@ func steps() []step {
 		{stepForgetMailbox, PhaseCutover, nil, (*Move).forgetMailboxKeys},
 		{stepCommit, PhaseCutover, (*Move).demandChecks, (*Move).commit},
 
+		{stepTakeFinish, PhaseFinish, (*Move).finishFence, (*Move).claimFinish},
 		{stepWaitMoved, PhaseFinish, nil, (*Move).waitMoved},
 		{stepFlushMoved, PhaseFinish, nil, (*Move).flushDest},
 		{stepForgetRoutes, PhaseFinish, nil, (*Move).forgetRoutes},
@@ -103,6 +106,7 @@ func steps() []step {
 
 		{stepReopenAccount, PhaseRelease, nil, (*Move).reopenAccount},
 		{stepUnlockMailbox, PhaseRelease, nil, (*Move).unlockMailbox},
+		{stepWaitReopened, PhaseRelease, nil, (*Move).waitReopened},
 		{stepFlushReopened, PhaseRelease, nil, (*Move).flushEverywhere},
 		{stepSettle, PhaseRelease, nil, (*Move).settle},
 

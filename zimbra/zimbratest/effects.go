@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/zmlift/zmlift/ldapattr"
+	"github.com/zmlift/zmlift/ldapattr/ldapattrtest"
 	"github.com/zmlift/zmlift/mboxdb"
 	"github.com/zmlift/zmlift/zimbra"
 )
@@ -40,9 +41,7 @@ type replica []copyOf
 
 type copyOf struct {
 	at  time.Time
-	dir interface {
-		Lookup(ctx context.Context, base, filter string, attrs ...string) (ldapattr.Entry, error)
-	}
+	dir *ldapattrtest.Directory
 }
 
 // shown drops the copies that a newer one has replaced.
@@ -53,11 +52,7 @@ func (r replica) shown(now time.Time) replica {
 	return r
 }
 
-func (r replica) now() interface {
-	Lookup(ctx context.Context, base, filter string, attrs ...string) (ldapattr.Entry, error)
-} {
-	return r[0].dir
-}
+func (r replica) now() *ldapattrtest.Directory { return r[0].dir }
 
 type replicaReader struct{ p *Process }
 
@@ -170,25 +165,38 @@ func (f fence) Claim(ctx context.Context, n uint64) error {
 }
 
 func (f fence) Hold(ctx context.Context) error {
-	return f.p.effect("fence.Hold", func() error {
-		if f.p.expired { // it connects anew
-			f.p.expired = false
-		}
+	abandoned := false // the caller has given up: its session ends when the server notices
+	err := f.p.effect("fence.Hold", func() error {
+		w := f.p.w
+		f.p.expired = false // it connects anew
 		for _, host := range []string{Source, Dest} {
-			if p := f.p.w.leases[host]; p != nil && p != f.p && !p.dead && !p.expired {
+			if l, ok := w.leases[host]; ok && l.p != f.p && l.live(w.now) {
 				return zimbra.ErrBusy
 			}
-			f.p.w.leases[host] = f.p
+			l := lease{p: f.p}
+			if abandoned {
+				l.until = w.now.Add(leaseTimeout)
+			}
+			w.leases[host] = l
 		}
 		return nil
 	})
+	if abandoned = err != nil; abandoned {
+		f.drop()
+	}
+	return err
+}
+
+// drop ends the sessions with the named locks.
+func (f fence) drop() {
+	maps.DeleteFunc(f.p.w.leases, func(_ string, l lease) bool { return l.p == f.p })
 }
 
 func (f fence) Held(ctx context.Context) error {
 	held := f.fence
 	return f.p.effect("fence.Held", func() error {
 		for _, host := range []string{Source, Dest} {
-			if f.p.expired || f.p.w.leases[host] != f.p {
+			if l := f.p.w.leases[host]; l.p != f.p || !l.live(f.p.w.now) {
 				return zimbra.ErrLeaseLost
 			}
 		}
@@ -200,10 +208,13 @@ func (f fence) Held(ctx context.Context) error {
 }
 
 func (f fence) Release(ctx context.Context) error {
-	return f.p.effect("fence.Release", func() error {
-		maps.DeleteFunc(f.p.w.leases, func(_ string, p *Process) bool { return p == f.p })
-		return nil
-	})
+	err := f.p.effect("fence.Release", func() error { f.drop(); return nil })
+	for host, l := range f.p.w.leases {
+		if err != nil && l.p == f.p { // the session is closed, and ends when the server notices
+			f.p.w.leases[host] = lease{p: l.p, until: f.p.w.now.Add(leaseTimeout)}
+		}
+	}
+	return err
 }
 
 func (f fence) End(ctx context.Context) error {
@@ -447,6 +458,9 @@ func (j journals) Create(ctx context.Context, account, move string) (out zimbra.
 		out = openJournal{j.p, l, new(bool)}
 		return nil
 	})
+	if l := j.p.w.journals[move]; err != nil && l != nil {
+		l.owner = nil // who gets no file has no lock on it
+	}
 	return out, err
 }
 

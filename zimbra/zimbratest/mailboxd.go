@@ -43,7 +43,7 @@ func (w *World) account(s *store, id string, fresh bool) (ldapattr.Entry, error)
 	if c, ok := s.daemon.accounts[id]; ok && !fresh && w.now.Before(c.until) {
 		return c.entry, nil
 	}
-	e, err := lookupID(w.replica.now(), id)
+	e, err := w.shown(id)
 	if err != nil {
 		return e, err
 	}

@@ -5,6 +5,7 @@ import "github.com/zmlift/zmlift/ldapattr/ldapattrtest"
 // newDirectory fills a directory with the servers and the people of the world.
 func newDirectory() *ldapattrtest.Directory {
 	d := ldapattrtest.New()
+	d.Single("zimbraId", "zimbraMailHost", "zimbraMailTransport", "zimbraAccountStatus", "zimbraMailStatus")
 	d.Put("cn=config,cn=zimbra", map[string][]string{
 		"objectClass":        {"zimbraGlobalConfig"},
 		"zimbraLmtpBindPort": {"7025"},

@@ -45,13 +45,24 @@ type World struct {
 	stores   map[string]*store
 	journals map[string]*journal
 	late     []*lateEffect
-	leases   map[string]*Process // "store account" → who holds the named lock
+	leases   map[string]lease // by store: who holds the named lock of Alice's account there
 
 	sent     int
 	accepted []string // messages that a mailstore took: each must be in the mailbox at the end
 	bounced  []string // answered with a permanent error: there must be none
 	strays   []string // mailboxes that came into being by themselves: there must be none
 	before   neighbours
+	entries  map[seen]ldapattr.Entry // what copies of the directory say: they do not change
+}
+
+// A lease is a named lock on one store. A session whose process ended or slept is ended by the server.
+type lease struct {
+	p     *Process
+	until time.Time // when the server notices that nobody is there any more; zero: somebody is
+}
+
+func (l lease) live(now time.Time) bool {
+	return l.p != nil && !l.p.dead && !l.p.expired && (l.until.IsZero() || now.Before(l.until))
 }
 
 // A store is one mailstore: its database, its disk and its mailboxd.
@@ -87,7 +98,8 @@ func New() *World {
 		dir:      newDirectory(),
 		stores:   map[string]*store{},
 		journals: map[string]*journal{},
-		leases:   map[string]*Process{},
+		leases:   map[string]lease{},
+		entries:  map[seen]ldapattr.Entry{},
 	}
 	src, dst := newStore(Source, 40), newStore(Dest, 900)
 	w.stores[Source], w.stores[Dest] = src, dst
@@ -187,11 +199,14 @@ func (w *World) advance(d time.Duration) {
 	w.replica = w.replica.shown(w.now)
 }
 
+// Wait passes time, as a person does who tries again later.
+func (w *World) Wait(d time.Duration) { w.advance(d) }
+
 // deliver is the MTA: it asks LDAP for Alice's transport and hands the next message to that mailstore. What is deferred it sends again.
 func (w *World) deliver() {
 	w.sent++
 	msg := fmt.Sprintf("%d", 1000+w.sent)
-	e, err := lookupID(w.replica.now(), AliceID)
+	e, err := w.shown(AliceID)
 	if err != nil {
 		return
 	}
@@ -300,17 +315,17 @@ func (w *World) Check() []string {
 			say("the source still serves the old copy")
 		}
 	}
-	for account, f := range other.fences {
-		say("fence row of %s on her old home %v", account, f)
+	for account, f := range w.stores[Source].fences {
+		say("fence row of %s on the source: %v", account, f)
 	}
 	for account, f := range w.stores[Dest].fences {
 		if f.open {
 			say("fence row of %s is open: %v", account, f)
 		}
 	}
-	for lease, p := range w.leases {
-		if !p.dead && !p.expired {
-			say("named lock %s is held by %s", lease, p.name)
+	for host, l := range w.leases {
+		if l.live(w.now) {
+			say("named lock on %s is held by %s", host, l.p.name)
 		}
 	}
 	if now := w.neighbours(); fmt.Sprint(now) != fmt.Sprint(w.before) {
@@ -356,8 +371,30 @@ func (w *World) Moved() bool {
 // Moves returns the names of all journals, oldest first.
 func (w *World) Moves() []string { return slices.Sorted(maps.Keys(w.journals)) }
 
-func lookupID(d interface {
-	Lookup(ctx context.Context, base, filter string, attrs ...string) (ldapattr.Entry, error)
-}, id string) (ldapattr.Entry, error) {
-	return d.Lookup(context.Background(), "", ldapattr.Equal("zimbraId", id))
+// byID are the filters of the world's people: they are asked for again and again.
+var byID = map[string]string{
+	AliceID: ldapattr.Equal("zimbraId", AliceID), BobID: ldapattr.Equal("zimbraId", BobID), CarolID: ldapattr.Equal("zimbraId", CarolID),
+}
+
+func lookupID(d *ldapattrtest.Directory, id string) (ldapattr.Entry, error) {
+	return d.Lookup(context.Background(), "", byID[id], "*", "entryCSN")
+}
+
+// seen names an account in one copy of the directory.
+type seen struct {
+	dir *ldapattrtest.Directory
+	id  string
+}
+
+// shown is the account's entry as the replica shows it now.
+func (w *World) shown(id string) (ldapattr.Entry, error) {
+	key := seen{w.replica.now(), id}
+	if e, ok := w.entries[key]; ok {
+		return e, nil
+	}
+	e, err := lookupID(key.dir, id)
+	if err == nil {
+		w.entries[key] = e
+	}
+	return e, err
 }

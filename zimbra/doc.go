@@ -1,0 +1,51 @@
+// Package zimbra moves mailboxes from one mailstore of a Zimbra cluster to another.
+//
+// # Words
+//
+// An account has an entry in LDAP: its id (zimbraId), its addresses, its status (zimbraAccountStatus) and the mailstore that it lives on,
+// its mail host (zimbraMailHost). On that mailstore it has a mailbox: rows in a database under a mailbox id that is valid on that server
+// only, a file for each message (a blob) on one of the store's volumes, and a search index. To move a mailbox is to make a copy of all
+// that on another mailstore under an id of that server, prove it, and change the mail host.
+//
+// # A move
+//
+// [Mover.Plan] finds out everything and changes nothing; it returns all problems at once. The plan is data. [Mover.Start] writes it into
+// a journal, and [Move.Run] carries it out:
+//
+//	Plan ─▶ presync ─▶ ready ─▶ cutover ─▶ commit ─▶ finish
+//	           │          │         │         └ one LDAP modify: zimbraMailHost and zimbraMailTransport
+//	           └──────────┴─────────┴──▶ rollback, until then
+//
+// In presync the user works while blobs are copied. In the cutover the user is locked out: what is left is copied and everything is
+// compared. Before the commit the account lives at the source, whatever happens; after it at the destination. [Move.Rollback] takes a move
+// back that is not committed, and removes everything it made. Nothing at the source is ever changed or deleted.
+//
+// # The journal
+//
+// A move is a list of named steps (steps.go), each of which may be done again. Every step is written down, and forced to disk, before it
+// acts and after it has acted. The journal replayed is the state of the move; there is no other. So a process that was killed at any
+// instant is continued by [Mover.Open] and Run, or taken back by Rollback, from another process, on another day. Whether a commit whose
+// answer was lost has happened is asked of the directory, never guessed.
+//
+// Two movers that work on one account are kept apart by the journal's lock, by a named lock on both database servers, and by a fence: a
+// number at the destination that each run of a move raises, and that every write compares in its own transaction. What is done in LDAP
+// is a compare-and-swap on the entry as it was read.
+//
+// # Effects
+//
+// The Mover does no I/O of its own. It works through the small interfaces in effects.go: [Directory], [Fence], [Rows], [Files], [Mailboxd],
+// [Caches], [Journal] and [Clock]. [NewStore] and [NewCopier] make the real ones from a database pool and a host with files; package zimbratest
+// has an in-memory world behind the same interfaces, in which every effect of a move is made to fail in every way.
+//
+// # Embedding
+//
+// Make a [Store] of each mailstore, give all of them to [New], then Plan, Start, Run. The program in examples/mover is such a caller and
+// uses nothing but exported names. [Config].OnEvent gets what a move does as it does it; [Move.Report] tells afterwards what it did.
+//
+// # Errors
+//
+// A plan with problems is a [*PreflightError]; each [Problem] has a stable code and says what helps. A move that stopped is a [*StepError] around one
+// of the conditions to branch on with errors.Is: [ErrCommitted], [ErrRolledBack], [ErrBusy], [ErrFenced], [ErrLeaseLost], [ErrLockLost],
+// [ErrOverBudget], [ErrPlanStale], [ErrMaintenance], [ErrUndecided], [ErrCleanupPending], [ErrNoMove], [ErrJournal]; and errors of the packages that did
+// the work, such as [*github.com/zmlift/zmlift/mboxdb.MismatchError]. Mistakes of a Config are a [*ConfigError].
+package zimbra
