@@ -60,6 +60,21 @@ func TestGuard(t *testing.T) {
 	})
 }
 
+// A removal whose guard lies inside may be repeated.
+func TestRemoveWithGuardInside(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		opts := &filesync.Options{Guard: &filesync.Guard{Name: "h/12/" + mark, Content: "mine"}}
+		p.write(t, "h/12/"+mark, "another's")
+		p.write(t, "h/12/msg/1", "x")
+		require.ErrorIs(t, filesync.Remove(t.Context(), p.Tree, "h/12", opts), filesync.ErrGuard)
+		require.FileExists(t, p.dir+"/h/12/msg/1")
+		p.write(t, "h/12/"+mark, "mine")
+		require.NoError(t, filesync.Remove(t.Context(), p.Tree, "h/12", opts))
+		require.NoError(t, filesync.Remove(t.Context(), p.Tree, "h/12", opts))
+		require.Equal(t, []string{"h"}, p.names(t))
+	})
+}
+
 // The tree is taken over after the content was brought and before it is renamed: a writer that was paused there changes nothing.
 func TestGuardLostInBetween(t *testing.T) {
 	dst := newPlace(t, remoteSide(t, 1))
@@ -108,7 +123,6 @@ var errCut = errors.New("connection cut")
 
 // A dying runner breaks the connection after so many bytes, in all directions together.
 type dyingRunner struct {
-	host string
 	s    *lab.Store
 	t    testing.TB
 	left atomic.Int64

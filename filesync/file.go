@@ -78,14 +78,21 @@ func Stat(ctx context.Context, t Tree, name string) (Entry, error) {
 
 // Remove removes name and everything below it. That it is absent is no error. It is renamed first, so that after an error or a crash
 // there is nothing or everything under that name; a repetition removes the rest. Options.Guard is looked at before that; its mark may lie
-// within name, and a repetition then finds it gone (ErrGuard) only if everything else is out of sight too.
+// within name, and when both are gone that is no error either.
 func Remove(ctx context.Context, t Tree, name string, opts *Options) error {
 	opts = opts.or()
 	if err := errors.Join(t.check(), checkName(name), opts.check()); err != nil {
 		return err
 	}
 	sum := sha256.Sum256([]byte(name))
-	if err := t.h.remove(ctx, t.root, name, stagePrefix+"removed-"+hex.EncodeToString(sum[:16]), opts.Guard); err != nil {
+	stage := stagePrefix + "removed-" + hex.EncodeToString(sum[:16])
+	err := t.h.remove(ctx, t.root, name, stage, opts.Guard)
+	if errors.Is(err, ErrGuard) && within(opts.Guard.Name, name) {
+		if _, serr := Stat(ctx, t, name); errors.Is(serr, fs.ErrNotExist) {
+			err = t.h.discard(ctx, t.root, stage) // what the guard let be renamed before
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", t.path(name), err)
 	}
 	return nil

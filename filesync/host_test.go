@@ -1,7 +1,6 @@
 package filesync_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -106,13 +105,6 @@ func remoteSide(t testing.TB, store int) side {
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		return dir
 	}}
-}
-
-func run(t testing.TB, r filesync.Runner, argv ...string) string {
-	t.Helper()
-	var out, errs bytes.Buffer
-	require.NoError(t, r.Run(t.Context(), argv, nil, &out, &errs), errs.String())
-	return out.String()
 }
 
 func hostPort(t testing.TB, addr string) (host, port string) {
