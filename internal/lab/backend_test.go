@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,39 +91,44 @@ func TestNothingOutlivesItsOwner(t *testing.T) {
 // What a crash of the engine leaves is removed by the next lab; what others use is not touched.
 func TestContainersLeftBehind(t *testing.T) {
 	available(t, lab.Containers)
-	l := lab.SharedOn(t, lab.Containers)
 	engine := dockerEngine(t)
-	host, err := os.Hostname()
+	images, err := engine.ImageList(t.Context(), client.ImageListOptions{Filters: make(client.Filters).Add("label", "zmlift.lab.image")})
 	require.NoError(t, err)
-	image, err := engine.ContainerInspect(t.Context(), containersOf(t, l.Dir)[0], client.ContainerInspectOptions{})
-	require.NoError(t, err)
-	leave := func(dir, host string) string {
+	require.NotEmpty(t, images.Items, "Available has made one")
+	leave := func(dir, host string) {
 		t.Helper()
 		c, err := engine.ContainerCreate(t.Context(), client.ContainerCreateOptions{Config: &container.Config{
-			Image: image.Container.Image, Cmd: []string{"true"},
+			Image: images.Items[0].ID, Cmd: []string{"true"},
 			Labels: map[string]string{"zmlift.lab.dir": dir, "zmlift.lab.host": host},
 		}})
 		require.NoError(t, err)
 		t.Cleanup(func() {
 			engine.ContainerRemove(context.Background(), c.ID, client.ContainerRemoveOptions{Force: true})
 		})
-		return c.ID
 	}
-	stale, elsewhere := "/nowhere/zmlift-lab-stale", "/nowhere/zmlift-lab-elsewhere"
-	leave(stale, host)
-	leave(elsewhere, "another-host")
-	mine := containersOf(t, l.Dir)
-	require.Len(t, mine, 3, "two stores and a directory")
-
-	second, err := lab.Start(t.Context(), &lab.Options{Backend: lab.Containers})
+	host, err := os.Hostname()
 	require.NoError(t, err)
-	require.Empty(t, containersOf(t, stale))
-	require.Len(t, containersOf(t, elsewhere), 1)
-	require.ElementsMatch(t, mine, containersOf(t, l.Dir), "the lab that runs beside")
-	require.Len(t, containersOf(t, second.Dir), 3)
-	require.NoError(t, second.Close())
-	require.Empty(t, containersOf(t, second.Dir))
-	require.NoError(t, second.Close(), "twice")
+	gone, unlocked, elsewhere, inUse := "/nowhere/zmlift-lab-1", t.TempDir(), "/nowhere/zmlift-lab-2", t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(unlocked, "lock"), nil, 0o600))
+	lock, err := os.Create(filepath.Join(inUse, "lock"))
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	leave(gone, host)
+	leave(unlocked, host)
+	leave(elsewhere, "another-host")
+	leave(inUse, host)
+
+	l, err := lab.Start(t.Context(), &lab.Options{Backend: lab.Containers})
+	require.NoError(t, err)
+	require.Empty(t, containersOf(t, gone), "its directory is gone")
+	require.Empty(t, containersOf(t, unlocked), "nobody holds its lock")
+	require.Len(t, containersOf(t, elsewhere), 1, "of another host")
+	require.Len(t, containersOf(t, inUse), 1, "of a lab that runs beside")
+	require.Len(t, containersOf(t, l.Dir), 3, "two stores and a directory")
+	require.NoError(t, l.Close())
+	require.Empty(t, containersOf(t, l.Dir))
+	require.NoError(t, l.Close(), "twice")
 }
 
 func TestSharedOn(t *testing.T) {

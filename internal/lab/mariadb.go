@@ -12,7 +12,9 @@ import (
 // installMySQL makes the data directory, starts mariadbd and fills the zimbra database.
 func (s *Store) installMySQL(ctx context.Context) error {
 	install := []string{"mariadb-install-db", "--no-defaults", "--datadir=" + s.dataDir(), "--auth-root-authentication-method=normal",
-		"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=32M"}
+		"--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=32M",
+		// A server that starts removes temporary tables that it finds there; in /tmp they are another lab's.
+		"--tmpdir=" + s.tmpDir()}
 	if s.m.user == "root" {
 		install = append(install, "--user=root")
 	}
@@ -38,6 +40,7 @@ func (s *Store) installMySQL(ctx context.Context) error {
 }
 
 func (s *Store) dataDir() string { return s.Home + "/db/data" }
+func (s *Store) tmpDir() string  { return s.Home + "/data/tmp/mysql" }
 func (s *Store) pidFile() string { return s.Home + "/log/mysql.pid" }
 
 // mariadbd is the server's command line: zmmycnf's settings where they matter to a mover (connections, packet size, when the
@@ -46,7 +49,7 @@ func (s *Store) mariadbd() []string {
 	argv := []string{"mariadbd", "--no-defaults",
 		"--datadir=" + s.dataDir(),
 		"--socket=" + s.socket(),
-		"--tmpdir=" + s.Home + "/data/tmp/mysql",
+		"--tmpdir=" + s.tmpDir(),
 		"--pid-file=" + s.pidFile(),
 		"--bind-address=" + s.m.bind,
 		"--port=" + strconv.Itoa(s.m.mysqlPort),
