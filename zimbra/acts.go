@@ -483,19 +483,14 @@ func (mv *Move) end(ctx context.Context) (any, error) {
 }
 
 // reopenAccount closes the door on the commit and opens it for the user: one modify restores the status and asserts that the home is
-// still the source. Even when there is nothing to restore it touches the entry, so that a late lock or commit of ours fails.
+// still the source; it fails once the commit has happened, and a commit that comes later fails because of it. Even when there is nothing
+// to restore it touches the entry, so that a late lock of ours fails.
 func (mv *Move) reopenAccount(ctx context.Context) (any, error) {
 	p := mv.st.plan
 	for again := 0; ; again++ {
 		e, err := mv.entry(ctx)
 		if err != nil {
 			return nil, err
-		}
-		switch host := e.Value(attrHost); {
-		case strings.EqualFold(host, p.Dest.Host) && mv.st.commit:
-			return nil, ErrCommitted
-		case !strings.EqualFold(host, p.Source.Host):
-			return nil, fmt.Errorf("%w: %s of %s is %q", ErrUndecided, attrHost, p.Account.Name, host)
 		}
 		status := e.Value(attrStatus)
 		restore := status // a person's change stays
@@ -504,12 +499,17 @@ func (mv *Move) reopenAccount(ctx context.Context) (any, error) {
 		}
 		err = mv.modify(ctx, e,
 			ldapattr.Change{Attr: attrStatus, Old: []string{status}, New: []string{restore}},
-			same(attrHost, e.Value(attrHost)))
-		if err == nil {
+			same(attrHost, p.Source.Host))
+		switch {
+		case err == nil:
 			mv.events.plain(EventUnlocked)
 			return mv.foundStatus(e), nil
+		case !errors.Is(err, ldapattr.ErrConflict) || again == 4:
+			return nil, err
+		case mv.st.commit && mv.movedIn(e):
+			return nil, ErrCommitted
 		}
-		if !errors.Is(err, ldapattr.ErrConflict) || again == 4 {
+		if err := mv.livesAtSource(e); err != nil {
 			return nil, err
 		}
 	}

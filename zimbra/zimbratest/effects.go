@@ -27,12 +27,7 @@ func (d directory) Lookup(ctx context.Context, base, filter string, attrs ...str
 
 func (d directory) ModifyIf(ctx context.Context, dn, assertion string, changes ...ldapattr.Change) error {
 	return d.p.effect("directory.ModifyIf", func() error {
-		w := d.p.w
-		if err := w.dir.ModifyIf(context.WithoutCancel(ctx), dn, assertion, changes...); err != nil {
-			return err
-		}
-		w.replica = append(w.replica, copyOf{at: w.now.Add(replicaLag), dir: w.dir.Snapshot()})
-		return nil
+		return d.p.w.modify(ctx, dn, assertion, changes...)
 	})
 }
 

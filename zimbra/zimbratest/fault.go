@@ -16,10 +16,11 @@ const (
 	KillBefore FaultKind = "kill-before" // the process dies, and nothing happened
 	KillAfter  FaultKind = "kill-after"  // it happened, and the process dies
 	Pause      FaultKind = "pause"       // the process sleeps just before it; another one takes over; then it wakes and goes on
+	Intervene  FaultKind = "intervene"   // just before it an administrator gives the account another status
 )
 
 // Kinds are all of them.
-var Kinds = []FaultKind{Fail, Lost, Late, KillBefore, KillAfter, Pause}
+var Kinds = []FaultKind{Fail, Lost, Late, KillBefore, KillAfter, Pause, Intervene}
 
 // A Fault is one thing that goes wrong in a process. Its String is what a failing test prints, and ParseFault takes it back.
 type Fault struct {
@@ -107,6 +108,9 @@ func (p *Process) effect(name string, do func() error) error {
 		w.advance(2 * leaseTimeout)
 		p.takeover()
 		w.Log = append(w.Log, p.name+" wakes")
+		return do()
+	case Intervene:
+		w.intervene()
 		return do()
 	}
 	panic("unknown fault " + p.fault.Kind)

@@ -50,6 +50,8 @@ type World struct {
 	sent     int
 	accepted []string // messages that a mailstore took: each must be in the mailbox at the end
 	bounced  []string // answered with a permanent error: there must be none
+	status   string   // what Alice's status is to be at the end
+	broken   []string // what must never happen, and did
 	strays   []string // mailboxes that came into being by themselves: there must be none
 	before   neighbours
 	entries  map[seen]ldapattr.Entry // what copies of the directory say: they do not change
@@ -98,6 +100,7 @@ func New() *World {
 		dir:      newDirectory(),
 		stores:   map[string]*store{},
 		journals: map[string]*journal{},
+		status:   "active",
 		leases:   map[string]lease{},
 		entries:  map[seen]ldapattr.Entry{},
 	}
@@ -199,6 +202,37 @@ func (w *World) advance(d time.Duration) {
 	w.replica = w.replica.shown(w.now)
 }
 
+// modify writes to the directory; the replica follows.
+func (w *World) modify(ctx context.Context, dn, assertion string, changes ...ldapattr.Change) error {
+	before, _ := lookupID(w.dir, AliceID)
+	if err := w.dir.ModifyIf(context.WithoutCancel(ctx), dn, assertion, changes...); err != nil {
+		return err
+	}
+	w.replica = append(w.replica, copyOf{at: w.now.Add(replicaLag), dir: w.dir.Snapshot()})
+	after, _ := lookupID(w.dir, AliceID)
+	if host := after.Value("zimbraMailHost"); host != before.Value("zimbraMailHost") && after.Value("zimbraAccountStatus") != "maintenance" {
+		w.broken = append(w.broken, "the home became "+host+" while the status was "+after.Value("zimbraAccountStatus"))
+	}
+	return nil
+}
+
+// intervene is an administrator who locks the account's logins, through a mailboxd that then forgets what it had cached.
+func (w *World) intervene() {
+	e, err := lookupID(w.dir, AliceID)
+	if err == nil {
+		err = w.modify(context.Background(), e.DN, byID[AliceID],
+			ldapattr.Change{Attr: "zimbraAccountStatus", Old: e.Values("zimbraAccountStatus"), New: []string{"locked"}})
+	}
+	if err != nil {
+		panic(err) // a world of our own
+	}
+	w.status = "locked"
+	w.advance(2 * replicaLag)
+	for _, s := range w.stores {
+		delete(s.daemon.accounts, AliceID)
+	}
+}
+
 // Wait passes time, as a person does who tries again later.
 func (w *World) Wait(d time.Duration) { w.advance(d) }
 
@@ -256,9 +290,10 @@ func (w *World) Check() []string {
 	if want := "lmtp:" + home.host + ":7025"; e.Value("zimbraMailHost") != home.host || e.Value("zimbraMailTransport") != want {
 		say("home %q with transport %q", e.Value("zimbraMailHost"), e.Value("zimbraMailTransport"))
 	}
-	if got := e.Value("zimbraAccountStatus"); got != "active" {
-		say("status is %q, was active", got)
+	if got := e.Value("zimbraAccountStatus"); got != w.status {
+		say("status is %q, was %q", got, w.status)
 	}
+	bad = append(bad, w.broken...)
 	if got := e.Value("zimbraMailStatus"); got != "enabled" {
 		say("mail status is %q, was enabled", got)
 	}
