@@ -166,7 +166,7 @@ func (mv *Move) readStatus(ctx context.Context) (any, error) {
 
 // waitLocked waits until every LDAP server that a mailstore reads shows the maintenance: a flush before that would cache the old value.
 func (mv *Move) waitLocked(ctx context.Context) (any, error) {
-	return nil, mv.waitReplicas(ctx, mv.m.limits.Replicas, func(e ldapattr.Entry) bool { return e.Value(attrStatus) == maintenance })
+	return nil, mv.waitReplicas(ctx, mv.m.limits.Replicas)
 }
 
 // flushEverywhere has every mailstore forget the account's cached entry.
@@ -336,9 +336,9 @@ func (mv *Move) claimFinish(ctx context.Context) (any, error) {
 
 // waitMoved gives the other LDAP servers a little time. The user waits no longer than that for a replica: cleanup waits to the end.
 func (mv *Move) waitMoved(ctx context.Context) (any, error) {
-	err := mv.waitReplicas(ctx, mv.m.limits.Others, mv.movedIn)
+	err := mv.waitReplicas(ctx, mv.m.limits.Others)
 	if err != nil && ctx.Err() == nil {
-		return map[string]string{"pending": err.Error()}, nil
+		return pendingData([]string{err.Error()}), nil
 	}
 	return nil, err
 }
@@ -431,7 +431,7 @@ func (mv *Move) restoreStatus(ctx context.Context) (any, error) {
 // cleanup tells those that did not hold up service: every replica, mailstore and memcached, until each has answered. The routes go once
 // more, as a proxy may have cached the old one meanwhile.
 func (mv *Move) cleanup(ctx context.Context) (any, error) {
-	err := mv.waitReplicas(ctx, mv.m.limits.Replicas, mv.movedIn)
+	err := mv.waitReplicas(ctx, mv.m.limits.Replicas)
 	if err == nil {
 		_, err = mv.flushEverywhere(ctx)
 	}
@@ -526,12 +526,7 @@ func (mv *Move) unlockMailbox(ctx context.Context) (any, error) {
 
 // waitReopened waits until every LDAP server that a mailstore reads shows that the maintenance is over: a flush before that would cache it.
 func (mv *Move) waitReopened(ctx context.Context) (any, error) {
-	e, err := mv.entry(ctx)
-	if err != nil {
-		return nil, err
-	}
-	status := e.Value(attrStatus)
-	return nil, mv.waitReplicas(ctx, mv.m.limits.Replicas, func(e ldapattr.Entry) bool { return e.Value(attrStatus) == status })
+	return nil, mv.waitReplicas(ctx, mv.m.limits.Replicas)
 }
 
 // settle waits out a lock request that was never answered: it may still be under way, and would lock the user out after the rollback.
@@ -614,13 +609,21 @@ func (mv *Move) rowIsOurs(ctx context.Context) error {
 	return nil
 }
 
-// waitReplicas waits until each LDAP server that a mailstore reads shows what ok wants, for as long as limit.
-func (mv *Move) waitReplicas(ctx context.Context, limit time.Duration, ok func(ldapattr.Entry) bool) error {
+// waitReplicas waits, for as long as limit, until each LDAP server that a mailstore reads has the account's entry as it is where the writes
+// go. It compares entryCSN: a status that looks right may be the one before the last two changes.
+func (mv *Move) waitReplicas(ctx context.Context, limit time.Duration) error {
+	if len(mv.m.cfg.Replicas) == 0 {
+		return nil
+	}
+	e, err := mv.entry(ctx)
+	if err != nil {
+		return err
+	}
 	until := mv.m.clock.Now().Add(limit)
 	for i, r := range mv.m.cfg.Replicas {
 		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-			e, err := lookupAccount(ctx, r, mv.st.plan.Account.ID)
-			if err == nil && ok(e) {
+			have, err := lookupAccount(ctx, r, mv.st.plan.Account.ID)
+			if err == nil && have.Value(attrCSN) >= e.Value(attrCSN) {
 				break
 			}
 			if mv.m.clock.Now().After(until) {

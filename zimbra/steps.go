@@ -46,6 +46,7 @@ const (
 	stepLoadMailbox   = "load-mailbox"
 	stepLockSource    = "lock-source"
 	stepRestoreStatus = "restore-status"
+	stepWaitServed    = "wait-directory-served"
 	stepFlushServed   = "flush-served"
 	stepCleanup       = "cleanup"
 	stepUnmark        = "unmark-trees"
@@ -99,6 +100,7 @@ func steps() []step {
 		{stepLoadMailbox, PhaseFinish, nil, (*Move).loadMailbox},
 		{stepLockSource, PhaseFinish, nil, (*Move).lockSource},
 		{stepRestoreStatus, PhaseFinish, nil, (*Move).restoreStatus},
+		{stepWaitServed, PhaseFinish, nil, (*Move).waitMoved},
 		{stepFlushServed, PhaseFinish, nil, (*Move).flushDest},
 		{stepCleanup, PhaseFinish, nil, (*Move).cleanup},
 		{stepUnmark, PhaseFinish, nil, (*Move).unmarkTrees},

@@ -17,10 +17,11 @@ const (
 	KillAfter  FaultKind = "kill-after"  // it happened, and the process dies
 	Pause      FaultKind = "pause"       // the process sleeps just before it; another one takes over; then it wakes and goes on
 	Intervene  FaultKind = "intervene"   // just before it an administrator gives the account another status
+	Restart    FaultKind = "restart"     // just before it the source's mailboxd restarts
 )
 
 // Kinds are all of them.
-var Kinds = []FaultKind{Fail, Lost, Late, KillBefore, KillAfter, Pause, Intervene}
+var Kinds = []FaultKind{Fail, Lost, Late, KillBefore, KillAfter, Pause, Intervene, Restart}
 
 // A Fault is one thing that goes wrong in a process. Its String is what a failing test prints, and ParseFault takes it back.
 type Fault struct {
@@ -111,6 +112,9 @@ func (p *Process) effect(name string, do func() error) error {
 		return do()
 	case Intervene:
 		w.intervene()
+		return do()
+	case Restart:
+		w.restart(Source)
 		return do()
 	}
 	panic("unknown fault " + p.fault.Kind)

@@ -29,9 +29,10 @@ const (
 
 const (
 	effectTime   = 50 * time.Millisecond // that goes by with each effect
-	replicaLag   = 300 * time.Millisecond
-	cacheAge     = 15 * time.Minute // localconfig ldap_cache_account_maxage
-	leaseTimeout = time.Minute      // wait_timeout of the sessions with the named locks
+	replicaLag   = 800 * time.Millisecond
+	proofAge     = 1500 * time.Millisecond // the lockout must have been proven this shortly before the commit
+	cacheAge     = 15 * time.Minute        // localconfig ldap_cache_account_maxage
+	leaseTimeout = time.Minute             // wait_timeout of the sessions with the named locks
 )
 
 // A World is a cluster in memory: a directory with a lagging replica, two mailstores with a mailboxd each, and a client that sends
@@ -48,11 +49,12 @@ type World struct {
 	leases   map[string]lease // by store: who holds the named lock of Alice's account there
 
 	sent     int
-	accepted []string // messages that a mailstore took: each must be in the mailbox at the end
-	bounced  []string // answered with a permanent error: there must be none
-	status   string   // what Alice's status is to be at the end
-	broken   []string // what must never happen, and did
-	strays   []string // mailboxes that came into being by themselves: there must be none
+	accepted []string  // messages that a mailstore took: each must be in the mailbox at the end
+	bounced  []string  // answered with a permanent error: there must be none
+	status   string    // what Alice's status is to be at the end
+	broken   []string  // what must never happen, and did
+	proven   time.Time // when a mover last saw the lockout at the source
+	strays   []string  // mailboxes that came into being by themselves: there must be none
 	before   neighbours
 	entries  map[seen]ldapattr.Entry // what copies of the directory say: they do not change
 }
@@ -210,8 +212,18 @@ func (w *World) modify(ctx context.Context, dn, assertion string, changes ...lda
 	}
 	w.replica = append(w.replica, copyOf{at: w.now.Add(replicaLag), dir: w.dir.Snapshot()})
 	after, _ := lookupID(w.dir, AliceID)
-	if host := after.Value("zimbraMailHost"); host != before.Value("zimbraMailHost") && after.Value("zimbraAccountStatus") != "maintenance" {
-		w.broken = append(w.broken, "the home became "+host+" while the status was "+after.Value("zimbraAccountStatus"))
+	never := func(what string) { w.broken = append(w.broken, what) }
+	status := after.Value("zimbraAccountStatus")
+	if before.Value("zimbraMailHost") != after.Value("zimbraMailHost") {
+		if status != "maintenance" {
+			never("the home changed while the status was " + status)
+		}
+		if w.now.Sub(w.proven) > proofAge {
+			never("the home changed without a fresh proof of the lockout")
+		}
+	}
+	if before.Value("zimbraAccountStatus") != status && status == "maintenance" && !w.stores[Dest].fences[AliceID].open {
+		never("the account was locked by a mover whose move is over")
 	}
 	return nil
 }
