@@ -1,0 +1,243 @@
+package sqlrewrite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+)
+
+// Stats count what a Rewrite did.
+type Stats struct {
+	Rows     int64   `json:"rows"`     // rows of all tables
+	Changed  []int64 `json:"changed"`  // values that became others, by rule in the order of Rules.Columns
+	Complete bool    `json:"complete"` // the input ended with a line that begins with "-- Dump completed", as dumps do
+}
+
+// Rewrite copies the dump from src to dst, with the values and names replaced that the rules name; every other byte stays. It returns nil
+// only when the whole input was understood and copied. Whether the dump itself was whole, Stats.Complete says.
+//
+// After an error dst holds a prefix of the right output of which no client can execute more than whole statements: statements without rows
+// are held back until their end, and a row's closing parenthesis until the comma or semicolon after it. (The mariadb client executes an
+// unterminated last statement at the end of its input.) Stats are then those of the part that was read.
+//
+// Errors are *SyntaxError where the input is at fault, with ErrTruncated in them where it was cut short; ctx's error when that ended; and
+// the errors of src and dst.
+func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (stats Stats, err error) {
+	s := &scanner{
+		ctx: ctx, src: src, dst: dst, rw: r,
+		buf:      make([]byte, bufferSize),
+		obuf:     make([]byte, 0, outputSize),
+		tok:      -1,
+		delim:    []byte{';'},
+		charset:  r.charset,
+		stats:    Stats{Changed: make([]int64, len(r.rules))},
+		preface:  true,
+		database: []byte(r.database),
+		selected: r.database != "",
+		created:  map[string]*columns{},
+		user:     map[string]string{},
+	}
+	defer func() {
+		stats = s.stats
+		if e := recover(); e != nil {
+			f, ok := e.(failure)
+			if !ok {
+				panic(e)
+			}
+			err = f.err
+		}
+	}()
+	defer func() {
+		if e := recover(); e != nil {
+			// What was understood goes out, so that the output depends on the input alone and not on the pieces in which it came.
+			if f, ok := e.(failure); ok && errors.As(f.err, new(*SyntaxError)) {
+				s.copyTo(s.kept())
+				s.flush()
+			}
+			panic(e)
+		}
+	}()
+	s.byteOrder()
+	for s.statement() {
+	}
+	s.flush()
+	s.stats.Complete = s.complete
+	return s.stats, nil
+}
+
+// byteOrder looks at the first bytes: UTF-8's mark stays, UTF-16 is refused.
+func (s *scanner) byteOrder() {
+	s.need(3)
+	b := s.buf[:s.end]
+	switch {
+	case bytes.HasPrefix(b, []byte{0xef, 0xbb, 0xbf}):
+		s.pos = 3
+	case bytes.HasPrefix(b, []byte{0xff, 0xfe}), bytes.HasPrefix(b, []byte{0xfe, 0xff}):
+		s.failHere("the input is UTF-16")
+	}
+}
+
+// statement passes over what stands before a statement and over the statement, and returns false at the end of the input.
+func (s *scanner) statement() bool {
+	s.table = ""
+	line, ok := s.between()
+	if !ok {
+		s.release()
+		s.copyTo(s.pos)
+		return false
+	}
+	s.complete = false
+	s.start = s.offset()
+	if s.repeatedHead() {
+		s.rows()
+		return true
+	}
+	s.head.known = false
+	if !s.preface {
+		s.hold = s.pos
+	}
+	t := s.next()
+	switch t.kind {
+	case word:
+		s.keyword(t, line && !t.version)
+	case delimiter:
+	default:
+		s.unexpected(t, "the place of a statement")
+	}
+	s.preface = false
+	s.release()
+	return true
+}
+
+// between passes over white space and comments between statements. It returns false at the end of the input, and says whether what follows
+// begins a line.
+func (s *scanner) between() (line, ok bool) {
+	line = s.base == 0 && s.pos == 0
+	for {
+		if s.preface && s.base+int64(s.pos) > maxPreface {
+			s.preface = false
+			s.release()
+		}
+		c, ok := s.peek(0)
+		if !ok {
+			return line, false
+		}
+		next, _ := s.peek(1)
+		switch {
+		case class[c] == space:
+			line = line && c != '\r' || c == '\n'
+			s.pos++
+		case c == '-' && next == '-':
+			third, ok := s.peek(2)
+			if ok && third > ' ' && third != 0x7f {
+				return line, true
+			}
+			s.complete = s.lineComment() && line
+			line = true
+		case c == '#':
+			s.lineComment()
+			s.complete, line = false, true
+		case c == '/' && next == '*':
+			code, n := s.versionComment()
+			if code {
+				return line, true
+			}
+			s.blockComment(n)
+			s.complete, line = false, false
+		default:
+			return line, true
+		}
+	}
+}
+
+// keyword passes over the statement that begins with this word.
+func (s *scanner) keyword(t token, line bool) {
+	var upper [16]byte
+	n := copy(upper[:], s.bytes(t))
+	if int64(n) < t.to-t.from {
+		n = 0
+	}
+	switch kw := string(bytes.ToUpper(upper[:n])); kw {
+	case "INSERT", "REPLACE":
+		s.insert()
+	case "SET":
+		s.set()
+	case "USE":
+		s.use()
+	case "CREATE":
+		s.create()
+	case "DROP":
+		s.drop()
+	case "ALTER":
+		s.alter()
+	case "LOCK":
+		s.lock()
+	case "DELIMITER":
+		if !line {
+			s.fail(t.from, "DELIMITER that does not begin a line")
+		}
+		s.delimiterLine()
+	case "BEGIN":
+		if t = s.next(); s.is(t, "WORK") {
+			t = s.next()
+		}
+		if t.kind != delimiter {
+			s.unexpected(t, "BEGIN")
+		}
+	case "START", "COMMIT", "ROLLBACK", "UNLOCK", "FLUSH", "ANALYZE", "CHANGE", "STOP", "GRANT", "REVOKE", "INSTALL":
+		s.toEnd()
+	case "DO":
+		if t = s.next(); !s.is(t, "SETVAL") {
+			s.unexpected(t, "DO: only SETVAL is understood")
+		}
+		s.toEnd()
+	case "UPDATE":
+		s.update()
+	case "DELETE":
+		s.delete()
+	case "TRUNCATE":
+		s.truncate()
+	case "RENAME":
+		s.renameTable()
+	case "CALL", "EXECUTE", "EXPLAIN", "HANDLER", "IMPORT", "LOAD", "OPTIMIZE", "PREPARE", "PURGE", "REPAIR", "RESET", "SELECT", "SHOW", "VALUES", "WITH", "XA",
+		"SOURCE", "SYSTEM", "DEALLOCATE", "SAVEPOINT", "SHUTDOWN", "KILL", "TABLE", "IF", "SIGNAL", "UNINSTALL", "BINLOG", "CHECK", "DESCRIBE", "HELP":
+		s.fail(t.from, "%s is not understood", kw)
+	default:
+		s.fail(t.from, "no statement that is understood begins so")
+	}
+}
+
+// delimiterLine passes over what follows the client's word DELIMITER.
+func (s *scanner) delimiterLine() {
+	var line []byte
+	for {
+		c, ok := s.peek(0)
+		if !ok {
+			s.truncated("DELIMITER")
+		}
+		if s.pos++; c == '\n' {
+			break
+		}
+		if line = append(line, c); len(line) > 200 {
+			s.failHere("a long line after DELIMITER")
+		}
+	}
+	fields := bytes.Fields(line)
+	if len(fields) != 1 || len(fields[0]) > 15 || bytes.ContainsAny(fields[0], "'\"`\\/*#-,()") && string(fields[0]) != "//" || !ascii(fields[0]) {
+		s.failHere("a delimiter that is not understood")
+	}
+	s.delim = append(s.delim[:0], fields[0]...)
+}
+
+// kept is the index of the first byte that must stay in the buffer.
+func (s *scanner) kept() int {
+	k := s.pos
+	if s.tok >= 0 {
+		k = min(k, s.tok)
+	}
+	if s.hold >= 0 {
+		k = min(k, s.hold)
+	}
+	return k
+}

@@ -1,0 +1,510 @@
+package sqlrewrite
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+const (
+	bufferSize = 256 << 10
+	outputSize = 64 << 10
+	// maxHeld bounds what is held back, which is a statement without its rows.
+	maxHeld = 8 << 20
+	// maxPreface is how much of leading comments is held back until a first statement shows that the input is SQL.
+	maxPreface = 64 << 10
+)
+
+// A failure is thrown through the scanner's calls and caught in Rewrite: every one of them may meet the end of the input, and most callers
+// have nothing to add.
+type failure struct{ err error }
+
+// A scanner reads the input once, byte by byte where it must and string by string where it can, and copies to the output what it has
+// understood.
+//
+// buf[:end] is input. Everything before out has been copied or replaced, everything before pos has been scanned. Two marks keep bytes from
+// leaving the buffer: hold, the first byte that must not be copied yet, and tok, the beginning of a token that is still needed. Indexes move
+// when more is called; what outlives such a call is an offset in the input.
+type scanner struct {
+	ctx context.Context
+	src io.Reader
+	dst io.Writer
+
+	buf       []byte
+	out, pos  int
+	end       int
+	hold, tok int // -1: none
+	base      int64
+	lines     int // line breaks before buf
+	eof       bool
+	obuf      []byte
+	edits     []edit // of what is held back, in order
+
+	version bool   // inside /*! */, whose text is code
+	delim   []byte // what ends a statement
+	charset *charset
+	ansi    bool // ANSI_QUOTES
+	literal bool // NO_BACKSLASH_ESCAPES
+
+	table   string // for errors
+	scratch []byte
+	// canonical is apart from scratch, which may hold what is made canonical.
+	canonical []byte
+
+	rw       *Rewriter
+	stats    Stats
+	complete bool // the last line so far is a dump's closing line
+	preface  bool // no statement has been seen yet
+	start    int64
+	database []byte // the current one, by its name in the input
+	selected bool   // there is one
+	ref      ref
+	plan     plan
+	head     head
+	created  map[string]*columns
+	user     map[string]string // user variables whose values are known
+}
+
+// An edit replaces input in a statement that is held back.
+type edit struct {
+	from, to int64
+	text     string
+}
+
+// fail stops the scan at an offset. Where nothing follows what is not understood, it may be half a word, or half a comment's mark.
+func (s *scanner) fail(offset int64, format string, args ...any) {
+	if s.pos == s.end && !s.more() {
+		s.truncated("a statement")
+	}
+	line := s.lines + 1 + bytes.Count(s.buf[:max(0, min(int(offset-s.base), s.end))], []byte{'\n'})
+	panic(failure{&SyntaxError{Offset: offset, Line: line, Table: s.table, Msg: fmt.Sprintf(format, args...)}})
+}
+
+// failHere stops the scan where it is.
+func (s *scanner) failHere(format string, args ...any) { s.fail(s.offset(), format, args...) }
+
+// truncated stops the scan because the input ended too early.
+func (s *scanner) truncated(inside string) {
+	line := s.lines + 1 + bytes.Count(s.buf[:s.end], []byte{'\n'})
+	panic(failure{&SyntaxError{Offset: s.base + int64(s.end), Line: line, Table: s.table, Msg: "the input ends inside " + inside, err: ErrTruncated}})
+}
+
+func (s *scanner) offset() int64 { return s.base + int64(s.pos) }
+
+// more reads at least one byte, and returns false at the end of the input. It moves what is in the buffer.
+func (s *scanner) more() bool {
+	if s.eof {
+		return false
+	}
+	if err := s.ctx.Err(); err != nil {
+		panic(failure{err})
+	}
+	if s.end == len(s.buf) {
+		s.room()
+	}
+	for range 100 {
+		n, err := s.src.Read(s.buf[s.end:])
+		if n < 0 || n > len(s.buf)-s.end {
+			panic(failure{errors.New("read: a wrong count from the reader")})
+		}
+		s.end += n
+		if err == io.EOF {
+			s.eof = true
+			return n > 0
+		}
+		if err != nil {
+			panic(failure{fmt.Errorf("read: %w", err)})
+		}
+		if n > 0 {
+			return true
+		}
+	}
+	panic(failure{fmt.Errorf("read: %w", io.ErrNoProgress)})
+}
+
+// room makes room behind the input: it copies out what may go, moves the rest to the front, and takes a larger buffer when that is much.
+func (s *scanner) room() {
+	keep := s.pos
+	if s.tok >= 0 {
+		keep = min(keep, s.tok)
+	}
+	if s.hold >= 0 && s.pos-s.hold > maxHeld && s.preface {
+		s.release() // comments as long as that are no reason to give up
+	}
+	if s.hold >= 0 {
+		keep = min(keep, s.hold)
+		if s.pos-s.hold > maxHeld {
+			s.failHere("a statement without rows is longer than %d MiB", maxHeld>>20)
+		}
+	}
+	s.copyTo(keep)
+	s.lines += bytes.Count(s.buf[:keep], []byte{'\n'})
+	to := s.buf
+	if s.end-keep > len(s.buf)/2 {
+		to = make([]byte, 2*len(s.buf))
+	}
+	copy(to, s.buf[keep:s.end])
+	s.buf = to
+	s.base += int64(keep)
+	s.out, s.pos, s.end = s.out-keep, s.pos-keep, s.end-keep
+	if s.tok >= 0 {
+		s.tok -= keep
+	}
+	if s.hold >= 0 {
+		s.hold -= keep
+	}
+}
+
+// need says whether n bytes from pos on can be had.
+func (s *scanner) need(n int) bool {
+	for s.end-s.pos < n {
+		if !s.more() {
+			return false
+		}
+	}
+	return true
+}
+
+// peek returns the byte n places after pos, and false when the input ends before it.
+func (s *scanner) peek(n int) (byte, bool) {
+	if s.pos+n >= s.end && !s.need(n+1) {
+		return 0, false
+	}
+	return s.buf[s.pos+n], true
+}
+
+// write appends to the output.
+func (s *scanner) write(b []byte) {
+	if len(s.obuf)+len(b) > cap(s.obuf) {
+		s.flush()
+		if len(b) >= cap(s.obuf)/2 {
+			s.send(b)
+			return
+		}
+	}
+	s.obuf = append(s.obuf, b...)
+}
+
+func (s *scanner) flush() {
+	if len(s.obuf) > 0 {
+		b := s.obuf
+		s.obuf = s.obuf[:0]
+		s.send(b)
+	}
+}
+
+func (s *scanner) send(b []byte) {
+	n, err := s.dst.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		panic(failure{fmt.Errorf("write: %w", err)})
+	}
+}
+
+// copyTo copies the input before index i to the output, as far as that has not been done.
+func (s *scanner) copyTo(i int) {
+	if i > s.out {
+		s.write(s.buf[s.out:i])
+		s.out = i
+	}
+}
+
+// replace puts text in the place of the token that began at tok and has n bytes.
+func (s *scanner) replace(n int, text []byte) {
+	s.copyTo(s.tok)
+	s.write(text)
+	s.out = s.tok + n
+}
+
+// release lets what is held back go, with the changes in it.
+func (s *scanner) release() {
+	for _, e := range s.edits {
+		s.copyTo(int(e.from - s.base))
+		s.write([]byte(e.text))
+		s.out = int(e.to - s.base)
+	}
+	s.edits = s.edits[:0]
+	s.hold = -1
+}
+
+// Classes of bytes outside of strings.
+const (
+	bad    = iota
+	space  // white space
+	plain  // of words and numbers
+	op     // operators, and what else has no meaning here
+	quote  // ' " `
+	open   // (
+	shut   // )
+	comma  // ,
+	slash  // / may begin a comment
+	dash   // - may begin a comment
+	hash   // # begins a comment
+	semi   // ;
+	period // .
+	colon  // : assigns to variables
+)
+
+var class = func() (t [256]byte) {
+	for c := range t {
+		switch {
+		case c >= '0' && c <= '9', c|0x20 >= 'a' && c|0x20 <= 'z' && c < 0x80, c == '_', c == '$', c >= 0x80:
+			t[c] = plain
+		case strings.IndexByte(" \t\n\r\v\f", byte(c)) >= 0:
+			t[c] = space
+		case strings.IndexByte("+*%&|^~<>=!@", byte(c)) >= 0:
+			t[c] = op
+		}
+	}
+	t['\''], t['"'], t['`'], t['('], t[')'], t[','] = quote, quote, quote, open, shut, comma
+	t['/'], t['-'], t['#'], t[';'], t['.'], t[':'] = slash, dash, hash, semi, period, colon
+	return t
+}()
+
+// names says whether this quote encloses names.
+func (s *scanner) names(q byte) bool { return q == '`' || q == '"' && s.ansi }
+
+// str passes over a string or a quoted name, whose opening quote stands before pos, to behind its closing quote. Bytes leave the buffer
+// meanwhile unless tok or hold keeps them.
+func (s *scanner) str(q byte) {
+	escapes := !s.literal && !s.names(q) // a backslash means nothing in a name
+	if s.charset.double != nil {
+		s.strDouble(q, escapes)
+	} else {
+		s.until(q, escapes)
+	}
+}
+
+// until passes over a string in a charset whose ASCII bytes are always characters.
+func (s *scanner) until(q byte, escapes bool) {
+	for {
+		b := s.buf[s.pos:s.end]
+		i, k := 0, bytes.IndexByte(b, q)
+		for {
+			segment := b[i:]
+			if k >= 0 {
+				segment = b[i:k]
+			}
+			if escapes {
+				if e := bytes.IndexByte(segment, '\\'); e >= 0 {
+					if i += e; i+1 == len(b) {
+						break // what is escaped is not here yet
+					}
+					if i += 2; i > k && k >= 0 {
+						if k = bytes.IndexByte(b[i:], q); k >= 0 {
+							k += i
+						}
+					}
+					continue
+				}
+			}
+			if k < 0 {
+				i = len(b)
+				break
+			}
+			if k+1 == len(b) {
+				i = k
+				break // a second quote may follow
+			}
+			if b[k+1] != q {
+				s.pos += k + 1
+				return
+			}
+			i = k + 2
+			if k = bytes.IndexByte(b[i:], q); k >= 0 {
+				k += i
+			}
+		}
+		s.pos += i
+		if !s.more() {
+			if s.pos < s.end && s.buf[s.pos] == q {
+				s.pos++ // the string is whole; what it stands in is not
+				return
+			}
+			s.pos = s.end
+			s.truncated("a string")
+		}
+	}
+}
+
+// strDouble passes over a string in a charset where a quote, a backslash or a backtick may be the second half of a character.
+func (s *scanner) strDouble(q byte, escapes bool) {
+	for {
+		c, ok := s.peek(0)
+		if !ok {
+			s.truncated("a string")
+		}
+		next, ok := s.peek(1)
+		switch {
+		case ok && s.charset.double(c, next), ok && escapes && c == '\\', ok && c == q && next == q:
+			s.pos += 2
+		case c == q:
+			s.pos++
+			return
+		default:
+			s.pos++
+		}
+	}
+}
+
+// comment passes over a comment if one begins at pos, and says so. In the comments /*! */ and /*M! */ is code: of these it passes over the
+// opening and the closing marks only.
+func (s *scanner) comment() bool {
+	c, _ := s.peek(0)
+	switch c {
+	case '#':
+		s.lineComment()
+		return true
+	case '-':
+		if next, _ := s.peek(1); next != '-' {
+			return false
+		}
+		if third, ok := s.peek(2); ok && third > ' ' && third != 0x7f {
+			return false
+		}
+		s.lineComment()
+		return true
+	case '*':
+		if next, _ := s.peek(1); next != '/' || !s.version {
+			return false
+		}
+		s.version = false
+		s.pos += 2
+		return true
+	case '/':
+		if next, _ := s.peek(1); next != '*' {
+			return false
+		}
+		if code, digits := s.versionComment(); code {
+			if s.version {
+				s.failHere("a version comment in a version comment")
+			}
+			s.version = true
+			s.pos += digits
+		} else {
+			s.blockComment(digits)
+		}
+		return true
+	}
+	return false
+}
+
+// lineComment passes over a comment that ends with its line, and says whether it is a dump's closing line.
+func (s *scanner) lineComment() bool {
+	closing := true // so far the bytes are those of a dump's last line, which counts without its line break, too
+	for i := 0; ; {
+		b := s.buf[s.pos:s.end]
+		k := bytes.IndexByte(b, '\n')
+		if k >= 0 {
+			b = b[:k+1]
+		}
+		for _, c := range b {
+			if i == len(closingLine) || !closing {
+				break
+			}
+			closing = c == closingLine[i]
+			i++
+		}
+		s.pos += len(b)
+		closed := closing && i == len(closingLine)
+		if k >= 0 {
+			return closed
+		}
+		if !s.more() {
+			if closed {
+				return true
+			}
+			s.truncated("a comment")
+		}
+	}
+}
+
+const closingLine = "-- Dump completed"
+
+// versionComment looks at a comment that begins with /* and says whether its text is code, and how long its opening is.
+func (s *scanner) versionComment() (code bool, opening int) {
+	n := 2
+	if c, _ := s.peek(n); c == 'M' {
+		n++
+	}
+	if c, _ := s.peek(n); c != '!' {
+		return false, 2
+	}
+	n++
+	version := n
+	for {
+		c, ok := s.peek(n)
+		if !ok {
+			s.pos = s.end
+			s.truncated("a comment")
+		}
+		if c < '0' || c > '9' {
+			break
+		}
+		if n++; n-version > 6 {
+			s.failHere("a version comment with more than six digits")
+		}
+	}
+	// No server has version 99.99.99: the sandbox mark of MariaDB's dumps, and text that only other programs read.
+	if string(s.buf[s.pos+version:s.pos+n]) == "999999" {
+		return false, n
+	}
+	if d := n - version; d != 0 && d != 5 && d != 6 {
+		s.failHere("a version comment with %d digits", d)
+	}
+	return true, n
+}
+
+// blockComment passes over a comment, whose opening has n bytes. Where servers differ about a comment in it, that is refused.
+func (s *scanner) blockComment(n int) {
+	version := n > 2
+	s.pos += n
+	for {
+		if !version {
+			if k := bytes.IndexByte(s.buf[s.pos:s.end], '*'); k >= 0 {
+				s.pos += k
+			} else {
+				s.pos = s.end
+			}
+		}
+		c, _ := s.peek(0)
+		next, ok := s.peek(1)
+		if !ok {
+			s.pos = s.end
+			s.truncated("a comment")
+		}
+		switch {
+		case c == '*' && next == '/':
+			s.pos += 2
+			return
+		case version && c == '/' && next == '*':
+			s.failHere("a comment in a version comment that no server executes")
+		}
+		s.pos++
+	}
+}
+
+// gap passes over white space and comments, and returns the byte behind them; false at the end of the input.
+func (s *scanner) gap() (byte, bool) {
+	for {
+		if s.pos == s.end && !s.more() {
+			return 0, false
+		}
+		c := s.buf[s.pos]
+		switch class[c] {
+		case space:
+			s.pos++
+		case hash, dash, slash, op:
+			if c != '*' && class[c] == op || !s.comment() {
+				return c, true
+			}
+		default:
+			return c, true
+		}
+	}
+}

@@ -1,0 +1,310 @@
+package sqlrewrite
+
+import (
+	"bytes"
+	"strings"
+)
+
+// maxVariables bounds how many user variables are remembered, and maxVariable how long a value of them.
+const (
+	maxVariables = 256
+	maxVariable  = 1024
+)
+
+// set passes over SET, behind that word, and follows what it does to the session: sql_mode and the charset decide how everything after it
+// is read. Of user variables it remembers text, because dumps save such settings in them.
+func (s *scanner) set() {
+	t := s.next()
+	switch {
+	case s.is(t, "STATEMENT"):
+		s.fail(t.from, "SET STATEMENT is not understood")
+	case s.isOne(t, "PASSWORD", "TRANSACTION", "ROLE"), s.is(t, "DEFAULT"):
+		s.toEnd()
+		return
+	}
+	for global := false; ; t = s.next() {
+		switch {
+		case s.is(t, "NAMES"):
+			t = s.setNames(s.next())
+		case s.is(t, "CHARSET"):
+			t = s.characterSet(s.next())
+		case s.is(t, "CHARACTER"):
+			if t = s.next(); !s.is(t, "SET") {
+				s.unexpected(t, "SET CHARACTER")
+			}
+			t = s.characterSet(s.next())
+		default:
+			t = s.assignment(t, &global)
+		}
+		if t.kind == delimiter {
+			return
+		}
+		if !isMark(t, ',') {
+			s.unexpected(t, "SET")
+		}
+	}
+}
+
+// assignment follows one assignment that begins with t, and returns the token behind it. global notes that GLOBAL stood in the statement: a
+// bare name behind that is global too in some servers, and the session's in others.
+func (s *scanner) assignment(t token, global *bool) token {
+	a := assignment{at: t}
+	t = s.variable(t, &a)
+	if isMark(t, ':') {
+		t = s.next()
+	}
+	if !isMark(t, '=') {
+		s.unexpected(t, "SET")
+	}
+	*global = *global || a.scope == globally
+	value, known, t := s.expression(s.next())
+	s.assign(a, value, known, *global)
+	return t
+}
+
+// A scope says whose variable it is.
+type scope uint8
+
+const (
+	bare     scope = iota // no word: the session's
+	session               // SESSION, LOCAL
+	globally              // GLOBAL, PERSIST
+	user                  // a user variable
+)
+
+type assignment struct {
+	at    token
+	scope scope
+	name  string // in lower case
+}
+
+// variable reads the name of a variable that begins with t, and returns the token behind it.
+func (s *scanner) variable(t token, a *assignment) token {
+	if isMark(t, '@') {
+		at := t
+		if t = s.next(); !isMark(t, '@') {
+			if t.from != at.to {
+				s.unexpected(t, "the name of a variable")
+			}
+			a.scope = user
+			return s.userVariable(t, a)
+		}
+		at = t
+		if t = s.next(); t.from != at.to {
+			s.unexpected(t, "the name of a variable")
+		}
+		if s.isScope(t, a) {
+			if t = s.next(); !isMark(t, '.') {
+				s.unexpected(t, "the name of a variable")
+			}
+			t = s.next()
+		}
+	} else if s.isScope(t, a) {
+		t = s.next()
+	}
+	if t.kind != word && t.kind != name {
+		s.unexpected(t, "the name of a variable")
+	}
+	a.name = strings.ToLower(string(s.identifier(nil, t)))
+	if t = s.next(); isMark(t, '.') { // a part of a structured variable, as in hot_cache.key_buffer_size
+		t = s.next()
+		a.name += "."
+		t = s.next()
+	}
+	return t
+}
+
+// isScope says whether a token says whose variable follows, and notes it.
+func (s *scanner) isScope(t token, a *assignment) bool {
+	switch {
+	case s.isOne(t, "SESSION", "LOCAL"):
+		a.scope = session
+	case s.isOne(t, "GLOBAL", "PERSIST", "PERSIST_ONLY"):
+		a.scope = globally
+	default:
+		return false
+	}
+	return true
+}
+
+// userVariable reads the name of a user variable behind its @.
+func (s *scanner) userVariable(t token, a *assignment) token {
+	switch t.kind {
+	case name:
+		a.name = strings.ToLower(string(s.identifier(nil, t)))
+		return s.next()
+	case text:
+		b := s.bytes(t)
+		if b = b[1 : len(b)-1]; bytes.ContainsAny(b, "'\"\\") || !ascii(b) {
+			s.fail(t.from, "the name of a user variable is not understood")
+		}
+		a.name = strings.ToLower(string(b))
+		return s.next()
+	}
+	var b []byte
+	last := t.from
+	for (t.kind == word || isMark(t, '.')) && t.from == last {
+		b = append(b, s.bytes(t)...)
+		last = t.to
+		t = s.next()
+	}
+	if len(b) == 0 {
+		s.unexpected(t, "the name of a user variable")
+	}
+	a.name = strings.ToLower(string(b))
+	return t
+}
+
+// expression reads the right side of an assignment from t on, and returns its value where that is text which is known.
+func (s *scanner) expression(t token) (value string, known bool, after token) {
+	first := t
+	switch {
+	case t.kind == text:
+		if b := s.bytes(t); len(b) <= maxVariable {
+			q := b[0]
+			value, known = string(s.unescape(b[1:len(b)-1], q)), true
+		}
+		t = s.next()
+	case t.kind == word:
+		// A bare word is text on the right side of SET; a number is a number.
+		value, known = string(s.bytes(t)), !s.isOne(t, "DEFAULT", "NULL", "ON", "OFF", "TRUE", "FALSE")
+		if value[0] >= '0' && value[0] <= '9' {
+			known = value == "0"
+			if known {
+				value = ""
+			}
+		}
+		t = s.next()
+	case isMark(t, '@'):
+		var a assignment
+		t = s.variable(t, &a)
+		switch {
+		case a.scope == user:
+			value, known = s.user[a.name]
+		case a.scope == globally:
+		case a.name == "sql_mode":
+			value, known = s.mode(), true
+		case a.name == "character_set_client":
+			value, known = s.charset.name, true
+		}
+	}
+	depth := 0
+	for ; t.kind != delimiter && (depth > 0 || !isMark(t, ',')); t = s.next() {
+		known = false // an expression of more than that
+		switch {
+		case t.kind == end:
+			s.truncated("a statement")
+		case isMark(t, '('):
+			depth++
+		case isMark(t, ')'):
+			depth--
+		}
+		s.pass(t)
+	}
+	if t.from == first.from {
+		s.unexpected(t, "SET")
+	}
+	return value, known, t
+}
+
+// assign follows one assignment.
+func (s *scanner) assign(a assignment, value string, known, global bool) {
+	if a.scope == user {
+		if known && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
+			s.user[a.name] = value
+		} else {
+			delete(s.user, a.name)
+		}
+		return
+	}
+	if a.name != "sql_mode" && a.name != "character_set_client" || a.scope == globally {
+		return
+	}
+	switch {
+	case a.scope == bare && global && !isMark(a.at, '@'):
+		s.fail(a.at.from, "%s behind GLOBAL: whose it is depends on the server", a.name)
+	case !known:
+		s.fail(a.at.from, "%s is set to something that cannot be followed", a.name)
+	case a.name == "sql_mode":
+		s.setMode(a.at, value)
+	default:
+		s.setCharset(a.at, value)
+	}
+}
+
+func (s *scanner) setNames(t token) token {
+	t = s.characterSet(t)
+	if s.is(t, "COLLATE") {
+		if t = s.next(); t.kind != word && t.kind != text {
+			s.unexpected(t, "COLLATE")
+		}
+		t = s.next()
+	}
+	return t
+}
+
+// characterSet reads the name of a charset and takes it for the session's.
+func (s *scanner) characterSet(t token) token {
+	if isMark(t, '=') { // a client's spelling
+		t = s.next()
+	}
+	var b []byte
+	switch t.kind {
+	case word:
+		b = s.bytes(t)
+	case text:
+		b = s.bytes(t)
+		b = b[1 : len(b)-1]
+	default:
+		s.unexpected(t, "the place of a charset")
+	}
+	s.setCharset(t, string(b))
+	return s.next()
+}
+
+func (s *scanner) setCharset(t token, name string) {
+	c := findCharset(name)
+	if c == nil {
+		s.fail(t.from, "a charset that is not known, or cannot be a connection's")
+	}
+	s.charset = c
+}
+
+// modes are the words of sql_mode, with what they say of quotes and backslashes. Some are short for several.
+var modes = func() map[string][2]bool {
+	m := map[string][2]bool{"ANSI_QUOTES": {true, false}, "NO_BACKSLASH_ESCAPES": {false, true}}
+	for w := range strings.FieldsSeq("ANSI DB2 MAXDB MSSQL ORACLE POSTGRESQL") {
+		m[w] = [2]bool{true, false}
+	}
+	for w := range strings.FieldsSeq("REAL_AS_FLOAT PIPES_AS_CONCAT IGNORE_SPACE IGNORE_BAD_TABLE_OPTIONS ONLY_FULL_GROUP_BY NO_UNSIGNED_SUBTRACTION " +
+		"NO_DIR_IN_CREATE NO_KEY_OPTIONS NO_TABLE_OPTIONS NO_FIELD_OPTIONS MYSQL323 MYSQL40 NO_AUTO_VALUE_ON_ZERO STRICT_TRANS_TABLES " +
+		"STRICT_ALL_TABLES NO_ZERO_IN_DATE NO_ZERO_DATE ALLOW_INVALID_DATES ERROR_FOR_DIVISION_BY_ZERO TRADITIONAL NO_AUTO_CREATE_USER " +
+		"HIGH_NOT_PRECEDENCE NO_ENGINE_SUBSTITUTION PAD_CHAR_TO_FULL_LENGTH EMPTY_STRING_IS_NULL SIMULTANEOUS_ASSIGNMENT TIME_ROUND_FRACTIONAL TIME_TRUNCATE_FRACTIONAL") {
+		m[w] = [2]bool{}
+	}
+	return m
+}()
+
+func (s *scanner) setMode(t token, list string) {
+	s.ansi, s.literal = false, false
+	for w := range strings.SplitSeq(list, ",") {
+		m, ok := modes[strings.ToUpper(strings.Trim(w, " "))]
+		if !ok && w != "" {
+			s.fail(t.from, "a word in sql_mode that is not known")
+		}
+		s.ansi, s.literal = s.ansi || m[0], s.literal || m[1]
+	}
+}
+
+// mode is what @@sql_mode says, as far as it is followed.
+func (s *scanner) mode() string {
+	switch {
+	case s.ansi && s.literal:
+		return "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
+	case s.ansi:
+		return "ANSI_QUOTES"
+	case s.literal:
+		return "NO_BACKSLASH_ESCAPES"
+	}
+	return ""
+}

@@ -1,0 +1,492 @@
+package sqlrewrite
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
+// A ref is the table that a statement names.
+type ref struct {
+	database []byte // by its name in the input
+	known    bool   // there is a database
+	table    []byte
+}
+
+// columns are what CREATE TABLE says of a table that a rule names.
+type columns struct {
+	names     []string // folded
+	types     []valueType
+	invisible bool // some columns take no part in an INSERT without a list
+}
+
+// qualified reads a name of one or two parts that begins with t into ref, and renames its database.
+func (s *scanner) qualified(t token) {
+	if t.kind != word && t.kind != name {
+		s.unexpected(t, "the place of a name")
+	}
+	r := &s.ref
+	r.table = s.identifier(r.table[:0], t)
+	if !s.dotFollows() {
+		r.database, r.known = append(r.database[:0], s.database...), s.selected
+		return
+	}
+	s.rename(t, r.table)
+	r.database, r.known = append(r.database[:0], r.table...), true
+	s.next()
+	if t = s.next(); t.kind != word && t.kind != name {
+		s.unexpected(t, "the place of a name")
+	}
+	r.table = s.identifier(r.table[:0], t)
+}
+
+// rename replaces the name of a database.
+func (s *scanner) rename(t token, database []byte) {
+	to, ok := s.rw.databases[string(database)]
+	if !ok || to == string(database) {
+		return
+	}
+	if !s.charset.holds(to) {
+		s.fail(t.from, "the new name of a database is not ASCII, and the charset is %s", s.charset.name)
+	}
+	q := "`"
+	if t.kind == name {
+		q = string(s.bytes(t)[:1])
+	}
+	s.edits = append(s.edits, edit{t.from, t.to, q + strings.ReplaceAll(to, q, q+q) + q})
+}
+
+// rules finds the rules of the table in ref, and says whether there are any. fills says that the statement makes, alters or fills the table.
+func (s *scanner) rules(t token, fills bool) bool {
+	s.nameTable()
+	s.plan.rules = s.plan.rules[:0]
+	for _, i := range s.rw.tables[string(s.ref.table)] {
+		database := s.rw.rules[i].Database
+		if database != "" && !s.ref.known {
+			s.fail(t.from, "a rule names this table in a database, and no database is known here")
+		}
+		if database == "" || database == string(s.ref.database) {
+			s.plan.rules = append(s.plan.rules, i)
+		}
+	}
+	if len(s.plan.rules) == 0 && fills && s.rw.unknown == Refuse {
+		s.fail(t.from, "a table that no rule names")
+	}
+	return len(s.plan.rules) > 0
+}
+
+// nameTable notes the table in ref for errors. It makes a string only for another table than before.
+func (s *scanner) nameTable() {
+	b := s.scratch[:0]
+	if s.ref.known {
+		b = append(append(b, s.ref.database...), '.')
+	}
+	s.scratch = append(b, s.ref.table...)
+	if s.plan.table != string(s.scratch) {
+		s.plan.table = strings.ToValidUTF8(strings.Trim(string(s.scratch), "\x00"), "?")
+	}
+	s.table = s.plan.table
+}
+
+// key is where the columns of the table in ref are kept.
+func (s *scanner) key() []byte {
+	b := append(s.scratch[:0], s.ref.database...)
+	if !s.ref.known {
+		b = append(b, 0)
+	}
+	s.scratch = append(append(b, 0), s.ref.table...)
+	return s.scratch
+}
+
+// given returns the columns that the Context has for the table in ref.
+func (s *scanner) given() []string {
+	lists := s.rw.given[string(s.ref.table)]
+	if c := lists[string(s.ref.database)]; c != nil && s.ref.known {
+		return c
+	}
+	return lists[""]
+}
+
+func (s *scanner) use() {
+	t := s.next()
+	if t.kind != word && t.kind != name {
+		s.unexpected(t, "USE")
+	}
+	s.database, s.selected = s.identifier(s.database[:0], t), true
+	s.rename(t, s.database)
+	s.endsHere("USE")
+}
+
+// endsHere passes over the delimiter.
+func (s *scanner) endsHere(where string) {
+	if t := s.next(); t.kind != delimiter {
+		s.unexpected(t, where)
+	}
+}
+
+// optional passes over words that all stand there or not at all, beginning with t, and returns the next token.
+func (s *scanner) optional(t token, keywords ...string) token {
+	if !s.is(t, keywords[0]) {
+		return t
+	}
+	for _, k := range keywords[1:] {
+		if t = s.next(); !s.is(t, k) {
+			s.unexpected(t, "the place of "+k)
+		}
+	}
+	return s.next()
+}
+
+func (s *scanner) create() {
+	t := s.optional(s.next(), "OR", "REPLACE")
+	t = s.optional(t, "TEMPORARY")
+	switch {
+	case s.is(t, "TABLE"):
+		s.createTable()
+	case s.isOne(t, "DATABASE", "SCHEMA"):
+		s.databaseName(s.optional(s.next(), "IF", "NOT", "EXISTS"))
+		s.toEnd()
+	case s.is(t, "SEQUENCE"):
+		s.qualified(s.optional(s.next(), "IF", "NOT", "EXISTS"))
+		s.toEnd()
+	case s.isOne(t, "USER", "ROLE", "SERVER"):
+		s.toEnd()
+	case s.isOne(t, "UNIQUE", "FULLTEXT", "SPATIAL", "INDEX"):
+		s.toEnd()
+	default:
+		s.createProgram(t)
+	}
+}
+
+// createProgram passes over the definition of a view, trigger or routine, whose body stays as it is.
+func (s *scanner) createProgram(t token) {
+	for !s.isOne(t, "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE") {
+		if t.kind == delimiter || t.kind == end || t.kind == mark && strings.IndexByte("=@()", t.mark) < 0 {
+			s.unexpected(t, "CREATE")
+		}
+		t = s.next()
+	}
+	trigger := s.is(t, "TRIGGER")
+	t = s.optional(s.next(), "BODY")
+	s.qualified(s.optional(t, "IF", "NOT", "EXISTS"))
+	if trigger {
+		for t = s.next(); !s.is(t, "ON"); t = s.next() {
+			if t.kind != word {
+				s.unexpected(t, "CREATE TRIGGER")
+			}
+		}
+		s.qualified(s.next())
+	}
+	s.body()
+}
+
+// databaseName reads the name of a database and renames it.
+func (s *scanner) databaseName(t token) {
+	if t.kind != word && t.kind != name {
+		s.unexpected(t, "the place of a database")
+	}
+	s.scratch = s.identifier(s.scratch[:0], t)
+	s.rename(t, s.scratch)
+}
+
+func (s *scanner) createTable() {
+	t := s.optional(s.next(), "IF", "NOT", "EXISTS")
+	s.qualified(t)
+	target, at := s.rules(t, true), t.from
+	t = s.next()
+	if !isMark(t, '(') {
+		if target {
+			s.fail(t.from, "CREATE TABLE without a list of columns")
+		}
+		if t.kind != delimiter {
+			s.pass(t)
+			s.toEnd()
+		}
+		return
+	}
+	key := string(s.key())
+	given := s.given()
+	cols := s.definitions(target)
+	s.tableOptions(target)
+	if !target {
+		return
+	}
+	for _, i := range s.plan.rules {
+		if !slices.Contains(cols.names, s.rw.rules[i].folded) {
+			s.fail(at, "the table has no column %q, which a rule names", s.rw.rules[i].Column.Column)
+		}
+	}
+	if given != nil && !slices.Equal(given, cols.names) {
+		s.fail(at, "the columns are not those that were given")
+	}
+	s.created[key] = cols
+}
+
+// definitions passes over the columns and keys of CREATE TABLE, behind the opening parenthesis. Columns are collected for a target only.
+func (s *scanner) definitions(target bool) *columns {
+	cols := &columns{}
+	begins, typed := true, true // a definition begins here; the type of its column has been seen
+	for depth := 1; depth > 0; {
+		t := s.next()
+		switch {
+		case t.kind == end || t.kind == delimiter:
+			s.unexpected(t, "CREATE TABLE")
+		case begins:
+			begins = false
+			if t.kind != name && t.kind != word {
+				s.unexpected(t, "the place of a column")
+			}
+			if t.kind == word && s.isOne(t, "PRIMARY", "KEY", "INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK", "PERIOD") {
+				break
+			}
+			if t.kind == word && s.isOne(t, "LIKE", "SELECT", "WITH", "VALUES", "TABLE") {
+				if target {
+					s.fail(t.from, "CREATE TABLE from another table")
+				}
+				break
+			}
+			if !target {
+				break
+			}
+			if t.version {
+				s.fail(t.from, "a column in a version comment: some servers have it, some do not")
+			}
+			s.scratch = s.identifier(s.scratch[:0], t)
+			cols.names = append(cols.names, fold(string(s.scratch)))
+			cols.types = append(cols.types, anyType)
+			typed = false
+		case !typed:
+			typed = true
+			if t.kind == word && !t.version {
+				cols.types[len(cols.types)-1] = typeOf(s.bytes(t))
+			}
+		case isMark(t, '('):
+			depth++
+		case isMark(t, ')'):
+			depth--
+		case isMark(t, ',') && depth == 1:
+			begins = true
+		case s.is(t, "INVISIBLE") && depth == 1:
+			cols.invisible = true
+		case s.is(t, "REFERENCES") && depth == 1:
+			s.otherTable(s.next())
+		default:
+			s.pass(t)
+		}
+	}
+	return cols
+}
+
+// otherTable reads the name of a table that is not the statement's.
+func (s *scanner) otherTable(t token) { s.qualified(t) }
+
+// tableOptions passes over what follows the columns of CREATE TABLE.
+func (s *scanner) tableOptions(target bool) {
+	for depth := 0; ; {
+		t := s.next()
+		switch {
+		case t.kind == delimiter:
+			return
+		case isMark(t, '('):
+			depth++
+		case isMark(t, ')'):
+			depth--
+		case target && depth == 0 && s.isOne(t, "SELECT", "AS", "LIKE", "VALUES", "TABLE"):
+			s.fail(t.from, "CREATE TABLE from another table")
+		default:
+			s.pass(t)
+		}
+	}
+}
+
+func (s *scanner) drop() {
+	t := s.optional(s.next(), "TEMPORARY")
+	switch {
+	case s.isOne(t, "TABLE", "TABLES", "VIEW", "SEQUENCE"):
+		t = s.optional(s.next(), "IF", "EXISTS")
+		for {
+			s.qualified(t)
+			if t = s.next(); !isMark(t, ',') {
+				break
+			}
+			t = s.next()
+		}
+		if s.isOne(t, "RESTRICT", "CASCADE") {
+			t = s.next()
+		}
+		if t.kind != delimiter {
+			s.unexpected(t, "DROP")
+		}
+	case s.isOne(t, "DATABASE", "SCHEMA"):
+		s.databaseName(s.optional(s.next(), "IF", "EXISTS"))
+		s.endsHere("DROP DATABASE")
+	case s.isOne(t, "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"):
+		t = s.optional(s.next(), "BODY")
+		s.qualified(s.optional(t, "IF", "EXISTS"))
+		s.endsHere("DROP")
+	case s.isOne(t, "USER", "ROLE", "SERVER", "INDEX"):
+		s.toEnd()
+	default:
+		s.unexpected(t, "DROP")
+	}
+}
+
+func (s *scanner) alter() {
+	t := s.next()
+	if s.isOne(t, "DATABASE", "SCHEMA") {
+		s.databaseName(s.next())
+		s.toEnd()
+		return
+	}
+	if !s.is(t, "TABLE") {
+		s.unexpected(t, "ALTER: only TABLE and DATABASE are understood")
+	}
+	t = s.next()
+	s.qualified(t)
+	target := s.rules(t, true)
+	begins := true
+	for depth := 0; ; {
+		t = s.next()
+		switch {
+		case t.kind == end:
+			s.truncated("a statement")
+		case t.kind == delimiter:
+			return
+		case begins && target:
+			s.alterTarget(t)
+			begins = false
+		case isMark(t, '('):
+			depth++
+		case isMark(t, ')'):
+			depth--
+		case isMark(t, ',') && depth == 0:
+			begins = true
+		case s.isOne(t, "RENAME", "EXCHANGE") && depth == 0:
+			s.fail(t.from, "ALTER TABLE that gives a table another name")
+		case s.is(t, "REFERENCES") && depth == 0:
+			s.otherTable(s.next())
+		default:
+			s.pass(t)
+		}
+	}
+}
+
+// alterTarget looks at the beginning of a clause of ALTER TABLE for a table that a rule names: keys may come and go, columns stay.
+func (s *scanner) alterTarget(t token) {
+	switch {
+	case s.isOne(t, "DISABLE", "ENABLE"):
+		if t = s.next(); s.is(t, "KEYS") {
+			return
+		}
+	case s.is(t, "ADD"):
+		t = s.next()
+		if s.isOne(t, "KEY", "INDEX", "UNIQUE", "PRIMARY", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT") {
+			return
+		}
+	case s.is(t, "AUTO_INCREMENT"):
+		return
+	}
+	s.fail(t.from, "ALTER of a table that a rule names, other than of its keys")
+}
+
+func (s *scanner) lock() {
+	if t := s.next(); !s.isOne(t, "TABLES", "TABLE") {
+		s.unexpected(t, "LOCK")
+	}
+	for {
+		s.qualified(s.next())
+		t := s.next()
+		for t.kind == word || t.kind == name {
+			t = s.next()
+		}
+		if t.kind == delimiter {
+			return
+		}
+		if !isMark(t, ',') {
+			s.unexpected(t, "LOCK TABLES")
+		}
+	}
+}
+
+// The statements below change rows that are in the server already, of which nothing is known here.
+
+func (s *scanner) update() {
+	t := s.optional(s.optional(s.next(), "LOW_PRIORITY"), "IGNORE")
+	s.onlyOthers(t)
+	if t = s.next(); !s.is(t, "SET") {
+		s.unexpected(t, "UPDATE: one table and SET are understood")
+	}
+	s.toEnd()
+}
+
+func (s *scanner) delete() {
+	t := s.next()
+	for s.isOne(t, "LOW_PRIORITY", "QUICK", "IGNORE") {
+		t = s.next()
+	}
+	if !s.is(t, "FROM") {
+		s.unexpected(t, "DELETE: one table behind FROM is understood")
+	}
+	s.onlyOthers(s.next())
+	if t = s.next(); t.kind == delimiter {
+		return
+	}
+	if !s.isOne(t, "WHERE", "ORDER", "LIMIT") {
+		s.unexpected(t, "DELETE: one table behind FROM is understood")
+	}
+	s.toEnd()
+}
+
+func (s *scanner) truncate() {
+	s.qualified(s.optional(s.next(), "TABLE"))
+	s.endsHere("TRUNCATE")
+}
+
+func (s *scanner) renameTable() {
+	if t := s.next(); !s.isOne(t, "TABLE", "TABLES") {
+		s.unexpected(t, "RENAME")
+	}
+	for {
+		s.onlyOthers(s.next())
+		if t := s.next(); !s.is(t, "TO") {
+			s.unexpected(t, "RENAME TABLE")
+		}
+		s.onlyOthers(s.next())
+		t := s.next()
+		if t.kind == delimiter {
+			return
+		}
+		if !isMark(t, ',') {
+			s.unexpected(t, "RENAME TABLE")
+		}
+	}
+}
+
+// onlyOthers reads the name of a table, and stops at one that a rule names.
+func (s *scanner) onlyOthers(t token) {
+	s.qualified(t)
+	if s.rules(t, true) {
+		s.fail(t.from, "a statement about rows that are not in the input, for a table that a rule names")
+	}
+}
+
+// A valueType is what a column's type says about the comparison of values.
+type valueType uint8
+
+const (
+	anyType    valueType = iota // not known
+	textType                    // values are equal when their bytes are
+	numberType                  // 7, 007 and '7' are equal
+)
+
+// typeOf returns the type behind the name in a column's definition.
+func typeOf(b []byte) valueType {
+	switch t := strings.ToUpper(string(bytes.TrimSpace(b))); t {
+	case "CHAR", "VARCHAR", "CHARACTER", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT", "BINARY", "VARBINARY", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB",
+		"ENUM", "SET", "JSON", "UUID", "INET4", "INET6", "DATE", "DATETIME", "TIMESTAMP", "TIME":
+		return textType
+	case "TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INTEGER", "BIGINT", "DECIMAL", "NUMERIC", "DEC", "FIXED", "FLOAT", "DOUBLE", "REAL", "BOOL", "BOOLEAN", "YEAR":
+		return numberType
+	}
+	return anyType
+}

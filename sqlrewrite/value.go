@@ -1,0 +1,378 @@
+package sqlrewrite
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strconv"
+)
+
+// value passes over a value that a rule names, to before the comma or the parenthesis behind it, and replaces it.
+func (s *scanner) value(tg *target) {
+	c, ok := s.gap()
+	if !ok {
+		s.truncated("a statement")
+	}
+	if s.version {
+		s.failHere("a version comment in a row")
+	}
+	s.tok = s.pos
+	prefix, form := 0, literal(c)
+	switch {
+	case c == '\'' || c == '"' && !s.ansi:
+		s.pos++
+		s.str(c)
+	case class[c] == plain || c == '-' || c == '+' || c == '.':
+		s.wordValue()
+		w := s.buf[s.tok:s.pos]
+		next, _ := s.peek(0)
+		switch {
+		case equalFold(w, "_BINARY"):
+			if next, _ = s.gap(); next != '\'' && next != '"' {
+				s.failHere("no string behind _binary")
+			}
+			prefix, form = s.pos-s.tok, literal(next)
+			s.pos++
+			s.str(next)
+		case len(w) == 1 && w[0]|0x20 == 'x' && next == '\'':
+			form = 'x'
+			prefix = 2
+			s.pos++
+			s.str(next)
+		case equalFold(w, "NULL"):
+			form = 'N'
+		case len(w) > 2 && w[0] == '0' && w[1] == 'x':
+			form, prefix = 'x', 2
+		default:
+			form = '0'
+		}
+	default:
+		s.failHere("no literal where a rule names the column %q", s.rw.rules[tg.rule].Column.Column)
+	}
+	n := s.pos - s.tok
+	if c, ok = s.gap(); !ok {
+		s.truncated("a statement")
+	}
+	if c != ',' && c != ')' || s.version {
+		s.fail(s.base+int64(s.tok), "no literal where a rule names the column %q", s.rw.rules[tg.rule].Column.Column)
+	}
+	switch b := s.buf[s.tok : s.tok+n]; form {
+	case 'N':
+	case 'x':
+		s.hexValue(tg, b, prefix)
+	case '0':
+		s.numberValue(tg, b)
+	default:
+		s.stringValue(tg, b, prefix)
+	}
+	s.tok = -1
+}
+
+// A literal is the first byte of a quoted value, or x, 0 or N for hexadecimal bytes, a number and NULL.
+type literal byte
+
+// wordValue passes over a number or a word with its sign, point and exponent.
+func (s *scanner) wordValue() {
+	for {
+		c, ok := s.peek(0)
+		if !ok {
+			s.truncated("a statement")
+		}
+		first := s.pos == s.tok
+		switch {
+		case class[c] == plain || c == '.':
+		case (c == '-' || c == '+') && (first || s.exponentSign()):
+		default:
+			return
+		}
+		s.pos++
+	}
+}
+
+// exponentSign says whether a sign at pos belongs to the exponent of the number before it.
+func (s *scanner) exponentSign() bool {
+	b := s.buf[s.tok:s.pos]
+	if len(b) < 2 || b[len(b)-1]|0x20 != 'e' {
+		return false
+	}
+	var n number
+	return n.parse(b[:len(b)-1])
+}
+
+// refuse stops at the value under tok.
+func (s *scanner) refuse(tg *target, why string) {
+	s.fail(s.base+int64(s.tok), "column %q: %s", s.rw.rules[tg.rule].Column.Column, why)
+}
+
+// unmapped is called for a value without an entry.
+func (s *scanner) unmapped(tg *target) {
+	if s.rw.rules[tg.rule].Unmapped == Refuse {
+		s.refuse(tg, "a value without an entry in the rule's map")
+	}
+}
+
+// find looks a value up by its text.
+func (s *scanner) find(tg *target, b []byte) (to string, ok bool) {
+	ru := &s.rw.rules[tg.rule]
+	if ru.Func != nil {
+		return ru.Func(string(b))
+	}
+	to, ok = ru.Map[string(b)]
+	return to, ok
+}
+
+// findNumber looks up a number by what it means. It returns the key, and false when there is none or more than one.
+func (s *scanner) findNumber(tg *target, n *number) (key string, ok bool) {
+	c := n.canonical(s.canonical[:0])
+	if c == nil {
+		s.refuse(tg, "a number with a great exponent")
+	}
+	s.canonical = c
+	key, ok = s.rw.rules[tg.rule].numbers[string(c)]
+	if ok && key == "" {
+		s.refuse(tg, "a number that two entries of the rule's map spell in two other ways")
+	}
+	return key, ok
+}
+
+// put replaces the value under tok, which has n bytes.
+func (s *scanner) put(tg *target, n int, text []byte) {
+	s.replace(n, text)
+	s.stats.Changed[tg.rule]++
+}
+
+// stringValue replaces a quoted value whose quote is behind prefix bytes.
+func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
+	ru := &s.rw.rules[tg.rule]
+	q := b[prefix]
+	v := s.unescape(b[prefix+1:len(b)-1], q)
+	binary := prefix > 0
+	if !binary && !s.charset.utf8 && !ascii(v) {
+		if ru.nonASCII || ru.Func != nil {
+			s.refuse(tg, "a value that is not ASCII, and the charset is "+s.charset.name)
+		}
+		s.unmapped(tg)
+		return
+	}
+	to, ok := s.find(tg, v)
+	if !ok {
+		s.oddString(tg, v)
+		s.unmapped(tg)
+		return
+	}
+	if to == string(v) {
+		return
+	}
+	if !binary && !s.charset.holds(to) {
+		s.refuse(tg, "the new value is not ASCII, and the charset is "+s.charset.name)
+	}
+	s.scratch = append(s.scratch[:0], b[:prefix+1]...)
+	s.scratch = append(s.escape(s.scratch, to, q), q)
+	s.put(tg, len(b), s.scratch)
+}
+
+// oddString stops at a string that would be a number of the map in a column of numbers, when it may stand in one.
+func (s *scanner) oddString(tg *target, v []byte) {
+	if tg.typ == textType || s.rw.rules[tg.rule].Func != nil {
+		return
+	}
+	var n number
+	if n.parse(bytes.Trim(v, " \t\n\r\v\f")) {
+		if _, ok := s.findNumber(tg, &n); ok {
+			s.refuse(tg, "a string that is an entry's number in another spelling")
+		}
+	}
+}
+
+// unescape returns the text of a string literal without its quotes, which is b itself where nothing is escaped.
+func (s *scanner) unescape(b []byte, q byte) []byte {
+	if bytes.IndexByte(b, q) < 0 && (s.literal || bytes.IndexByte(b, '\\') < 0) {
+		return b
+	}
+	v := s.scratch[:0]
+	for i := 0; i < len(b); i++ {
+		c := b[i]
+		switch {
+		case i+1 < len(b) && s.charset.double != nil && s.charset.double(c, b[i+1]):
+			v = append(v, c)
+			i++
+			c = b[i]
+		case c == q:
+			i++ // doubled
+		case c == '\\' && !s.literal:
+			i++
+			switch c = b[i]; c {
+			case '0':
+				c = 0
+			case 'b':
+				c = '\b'
+			case 'n':
+				c = '\n'
+			case 'r':
+				c = '\r'
+			case 't':
+				c = '\t'
+			case 'Z':
+				c = 0x1a
+			case '%', '_':
+				v = append(v, '\\')
+			}
+		}
+		v = append(v, c)
+	}
+	s.scratch = v
+	return v
+}
+
+// escape appends text as the inside of a literal in quotes q, as mysqldump does.
+func (s *scanner) escape(b []byte, v string, q byte) []byte {
+	for i := range len(v) {
+		c := v[i]
+		if s.literal {
+			if c == q {
+				b = append(b, q)
+			}
+			b = append(b, c)
+			continue
+		}
+		switch c {
+		case 0:
+			b = append(b, '\\', '0')
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case 0x1a:
+			b = append(b, '\\', 'Z')
+		case '\'', '"', '\\':
+			b = append(b, '\\', c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return b
+}
+
+// hexValue replaces a value in hexadecimal digits, which stand behind prefix bytes.
+func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
+	digits := b[prefix:]
+	quoted := b[0]|0x20 == 'x'
+	if quoted {
+		digits = digits[:len(digits)-1]
+	}
+	if tg.typ == numberType {
+		s.refuse(tg, "hexadecimal digits in a column of numbers")
+	}
+	v := s.scratch[:0]
+	if len(digits)%2 != 0 {
+		if quoted {
+			s.refuse(tg, "an odd number of hexadecimal digits")
+		}
+		v = append(v, '0')
+	}
+	v = append(v, digits...)
+	n, err := hex.Decode(v, v)
+	if err != nil {
+		s.refuse(tg, "digits that are not hexadecimal")
+	}
+	s.scratch = v
+	to, ok := s.find(tg, v[:n])
+	if !ok {
+		s.oddHex(tg, digits)
+		s.unmapped(tg)
+		return
+	}
+	if to == string(v[:n]) {
+		return
+	}
+	if to == "" && !quoted {
+		s.refuse(tg, "an empty new value for hexadecimal digits")
+	}
+	upper := bytes.ContainsAny(digits, "ABCDEF") || len(bytes.Trim(digits, "0123456789")) == 0
+	s.scratch = append(s.scratch[:0], b[:prefix]...)
+	s.scratch = hex.AppendEncode(s.scratch, []byte(to))
+	if upper {
+		copy(s.scratch[prefix:], bytes.ToUpper(s.scratch[prefix:]))
+	}
+	if quoted {
+		s.scratch = append(s.scratch, '\'')
+	}
+	s.put(tg, len(b), s.scratch)
+}
+
+// oddHex stops at hexadecimal digits that would be a number of the map in a column of numbers, when they may stand in one.
+func (s *scanner) oddHex(tg *target, digits []byte) {
+	ru := &s.rw.rules[tg.rule]
+	if digits = bytes.TrimLeft(digits, "0"); tg.typ == textType || ru.Func != nil || len(digits) > 16 {
+		return
+	}
+	var v uint64
+	for _, c := range digits {
+		d := c - '0'
+		if c > '9' {
+			d = c | 0x20 - 'a' + 10
+		}
+		v = v<<4 | uint64(d)
+	}
+	s.canonical = strconv.AppendUint(s.canonical[:0], v, 10)
+	if _, ok := ru.numbers[string(s.canonical)]; ok {
+		s.refuse(tg, "hexadecimal digits that may be an entry's number")
+	}
+}
+
+// numberValue replaces a value without quotes. Equal numbers are one value; what is written in place of one has its form.
+func (s *scanner) numberValue(tg *target, b []byte) {
+	ru := &s.rw.rules[tg.rule]
+	var n, m number
+	if !n.parse(b) {
+		s.refuse(tg, "no literal")
+	}
+	if ru.Func != nil && (n.sign == '+' || len(n.whole) == 0) {
+		s.refuse(tg, "a number in an odd spelling")
+	}
+	if to, ok := s.find(tg, b); ok {
+		switch {
+		case to == string(b):
+		case !m.parse([]byte(to)) || m.sign == '+':
+			s.refuse(tg, "the new value is no number, and the old one has no quotes")
+		default:
+			s.scratch = append(s.scratch[:0], to...)
+			s.put(tg, len(b), s.scratch)
+		}
+		return
+	}
+	key, ok := "", false
+	if ru.Func == nil {
+		key, ok = s.findNumber(tg, &n)
+	}
+	if !ok {
+		s.unmapped(tg)
+		return
+	}
+	to := ru.Map[key]
+	if to == key {
+		return
+	}
+	if !m.parse([]byte(to)) || !m.integer() || !n.integer() {
+		s.refuse(tg, "an entry's number in a spelling that the new value cannot take")
+	}
+	width := 0
+	if n.whole[0] == '0' {
+		width = len(n.whole)
+	}
+	if width > 1 && (n.sign != 0 || m.sign != 0) {
+		s.refuse(tg, "a sign and leading zeros")
+	}
+	v := s.scratch[:0]
+	if m.sign != 0 {
+		v = append(v, m.sign)
+	}
+	for range width - len(m.whole) {
+		v = append(v, '0')
+	}
+	v = append(v, m.whole...)
+	if n.point {
+		v = append(append(v, '.'), n.frac...)
+	}
+	s.scratch = v
+	s.put(tg, len(b), v)
+}
