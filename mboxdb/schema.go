@@ -2,8 +2,10 @@ package mboxdb
 
 import (
 	"context"
+	"database/sql"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -65,4 +67,26 @@ func absent(s string) string {
 		return "absent"
 	}
 	return s
+}
+
+// Groups returns the mailbox groups that have a database on the server, in ascending order. It changes nothing.
+func (d *DB) Groups(ctx context.Context) ([]int, error) {
+	s, err := d.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	var groups []int
+	err = each(ctx, s, sqlGroups, nil, func(rows *sql.Rows) error {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		if n, err := strconv.Atoi(strings.TrimPrefix(name, groupPrefix)); err == nil && n > 0 {
+			groups = append(groups, n)
+		}
+		return nil
+	})
+	slices.Sort(groups)
+	return groups, err
 }

@@ -62,6 +62,7 @@ func ident(name string) string { return "`" + strings.ReplaceAll(name, "`", "``"
 // The server's description of itself.
 const (
 	sqlDatabaseExists = "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = ?"
+	sqlGroups         = "SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'mboxgroup%'"
 	sqlTables         = "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = ? AND table_type = 'BASE TABLE'"
 	sqlColumns        = "SELECT table_name, column_name, data_type, column_type, character_set_name, collation_name, is_nullable, extra" +
 		" FROM information_schema.columns WHERE table_schema = ? ORDER BY table_name, ordinal_position"

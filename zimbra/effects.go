@@ -59,11 +59,7 @@ type Reservation struct {
 }
 
 // TableProof says that one table's rows are equal on both sides through the map.
-type TableProof struct {
-	Table  string `json:"table"`
-	Rows   int64  `json:"rows"`
-	Digest string `json:"digest"` // hexadecimal, the same on both sides
-}
+type TableProof = mboxdb.TableProof
 
 // Rows are one move's rows: read at the source, written at the destination under the reserved id. Every method may be repeated.
 // Those that write compare the fence in their own transaction and answer ErrFenced when it is no longer ours.
@@ -73,7 +69,7 @@ type Rows interface {
 	// Quiet waits until no transaction that changed rows and began before the call is open at the source.
 	Quiet(ctx context.Context) error
 	// Load makes the rows of the group database under the reserved id a copy of the source's. Nothing can see them before Publish.
-	Load(ctx context.Context) ([]TableProof, error)
+	Load(ctx context.Context) (mboxdb.Summary, error)
 	// Verify compares every loaded table by digest, and the destination's references; *mboxdb.MismatchError when they differ.
 	Verify(ctx context.Context) ([]TableProof, error)
 	// Publish writes the rows of the zimbra database, the mailbox row last, in one transaction, and forces them to disk. The returned
@@ -173,8 +169,15 @@ type Clock interface {
 // A Surveyor reads everything about one mailstore that a plan needs, and changes nothing.
 type Surveyor interface {
 	// Survey reads the store as it is for this account. What cannot be read is a Problem in the answer, not an error: a plan reports all
-	// problems at once. With content it also counts the mailbox's rows and looks for its blobs, which takes time.
-	Survey(ctx context.Context, accountID string, content bool) Survey
+	// problems at once.
+	Survey(ctx context.Context, r SurveyRequest) Survey
+}
+
+// A SurveyRequest says what to look at.
+type SurveyRequest struct {
+	AccountID string
+	Tables    map[string]mboxdb.TablePolicy // for tables that zmlift does not know
+	Content   bool                          // count the mailbox's rows and look for its blobs too, which takes time
 }
 
 // A Copier makes the parts of a copy from one store to another.

@@ -102,6 +102,34 @@ func (e *PreflightError) Has(code string) bool {
 	return false
 }
 
+// A BlobError names blobs that are not at the destination as their rows say.
+type BlobError struct {
+	Host string
+	Bad  []BadBlob // the first of them
+	More int       // how many there are beyond those
+}
+
+// A BadBlob is a file and what is wrong with it.
+type BadBlob struct {
+	Path string
+	Why  string // "missing", "size" or "digest"
+}
+
+func (e *BlobError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "blobs on %s: ", e.Host)
+	for i, bad := range e.Bad {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(bad.Path + " " + bad.Why)
+	}
+	if e.More > 0 {
+		fmt.Fprintf(&b, ", and %d more", e.More)
+	}
+	return b.String()
+}
+
 // A ConfigError names every mistake of a Config.
 type ConfigError struct{ Mistakes []string }
 

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// Config says what a Mover works with. Directory, Stores, Copier and one of StateDir and Journals are required.
+// Config says what a Mover works with. Directory, Stores and one of StateDir and Journals are required.
 type Config struct {
 	Directory     Directory         // where writes go; one server, never a pool
 	DirectoryName string            // names that server in plans and journals; a move is not continued on another
 	Replicas      []DirectoryReader // the servers that mailstores read, if others
 	Stores        map[string]*Store // by zimbraMailHost: every mailstore of the cluster, also those that only need flushing
-	Copier        Copier            // makes the copies; NewCopier for stores made by NewStore
+	Copier        Copier            // makes the copies; nil is NewCopier(Stores), for stores made by NewStore
 	StateDir      string            // where journals lie, as DirJournals
 	Journals      Journals          // instead of StateDir
 	Hooks         Hooks
@@ -34,6 +34,8 @@ type Store struct {
 	Survey   Surveyor // reads; all that Plan is given
 	Mailboxd Mailboxd // its admin service; nil: problem no-mailboxd
 	Caches   Caches   // memcached servers beside it; nil: none
+
+	real *mailstore // behind a Store that NewStore made
 }
 
 // Hooks let a program take part.
@@ -97,9 +99,6 @@ func New(cfg Config) (*Mover, error) {
 	if cfg.Directory == nil {
 		bad = append(bad, "Directory is nil")
 	}
-	if cfg.Copier == nil {
-		bad = append(bad, "Copier is nil")
-	}
 	if cfg.StateDir == "" && cfg.Journals == nil {
 		bad = append(bad, "StateDir is empty")
 	}
@@ -110,10 +109,15 @@ func New(cfg Config) (*Mover, error) {
 	for _, host := range hosts {
 		if s := cfg.Stores[host]; s == nil || s.Survey == nil {
 			bad = append(bad, fmt.Sprintf("Stores[%q] cannot be surveyed", host))
+		} else if s.real == nil && cfg.Copier == nil {
+			bad = append(bad, fmt.Sprintf("Copier is nil, and Stores[%q] was not made by NewStore", host))
 		}
 	}
 	if bad != nil {
 		return nil, &ConfigError{Mistakes: bad}
+	}
+	if cfg.Copier == nil {
+		cfg.Copier = NewCopier(cfg.Stores)
 	}
 	m := &Mover{cfg: cfg, hosts: hosts, steps: steps(), journals: cfg.Journals, clock: cfg.Clock, log: cfg.Logger, limits: cfg.Limits.withDefaults()}
 	if m.journals == nil {

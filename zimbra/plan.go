@@ -40,20 +40,10 @@ type End struct {
 	Host      string          `json:"host"`      // zimbraMailHost
 	Transport string          `json:"transport"` // zimbraMailTransport
 	Mailbox   *mboxdb.Mailbox `json:"mailbox,omitempty"`
-	Server    Server          `json:"server"`
+	Server    mboxdb.Server   `json:"server"`
 	Schema    string          `json:"schema"` // digest of every table's columns, types and keys
 	Volumes   []mboxdb.Volume `json:"volumes"`
 	Groups    int             `json:"groups"` // zimbra_mailbox_groups
-}
-
-// Server identifies a database server and what decides whether its rows fit another.
-type Server struct {
-	Identity  string `json:"identity"` // changes when the server is another one
-	Version   string `json:"version"`
-	DBVersion string `json:"db_version"`
-	TimeZone  string `json:"time_zone"`
-	SQLMode   string `json:"sql_mode"`
-	Charset   string `json:"charset"`
 }
 
 // A Forecast is an estimate; it is no decision and not part of the plan's hash.

@@ -53,21 +53,23 @@ const (
 
 // A Survey is what a mailstore shows of itself and of one account.
 type Survey struct {
-	Problems []Problem                 // what could not be read; the rest is then incomplete
-	Server   Server                    //
-	Groups   int                       // zimbra_mailbox_groups
-	Mailbox  *mboxdb.Mailbox           // nil: no row for the account
-	Schema   map[string]string         // "zimbra.mailbox.id" → what decides whether rows fit: type, charset; group tables under "mboxgroup."
-	Unknown  []string                  // tables with a mailbox id that are not known and have no policy
-	Volumes  []mboxdb.Volume           //
-	Current  mboxdb.CurrentVolumes     //
-	Locators map[string]int64          // distinct values in the mailbox's rows
-	Rows     int64                     //
-	Blobs    int64                     //
-	Bytes    int64                     //
-	Missing  []string                  // blobs that a row names and no file has
-	Free     map[mboxdb.VolumeID]int64 // bytes free where a volume lies
-	Holder   Holder                    // of the account's fence row
+	Problems []Problem     // what could not be read; the rest is then incomplete
+	Server   mboxdb.Server //
+	Groups   int           // zimbra_mailbox_groups
+	// Checkpoints is zimbra_mailbox_change_checkpoint_frequency.
+	Checkpoints int
+	Mailbox     *mboxdb.Mailbox           // nil: no row for the account
+	Schema      map[string]string         // "zimbra.mailbox.id" → what decides whether rows fit: type, charset; group tables under "mboxgroup."
+	Unknown     []string                  // tables with a mailbox id that are not known and have no policy
+	Volumes     []mboxdb.Volume           //
+	Current     mboxdb.CurrentVolumes     //
+	Locators    map[string]int64          // distinct values in the mailbox's rows
+	Rows        int64                     //
+	Blobs       int64                     //
+	Bytes       int64                     //
+	Missing     []string                  // blobs that a row names and no file has
+	Free        map[mboxdb.VolumeID]int64 // bytes free where a volume lies; a volume whose directory cannot be read is not in it
+	Holder      Holder                    // of the account's fence row
 }
 
 // Plan finds out everything about a move and changes nothing: it is given only what reads. A *PreflightError holds all problems at once,
@@ -214,8 +216,10 @@ func (pf *preflight) unfinished(ctx context.Context) {
 }
 
 func (pf *preflight) surveys(ctx context.Context) {
-	pf.src = pf.m.cfg.Stores[pf.plan.Source.Host].Survey.Survey(ctx, pf.plan.Account.ID, true)
-	pf.dst = pf.m.cfg.Stores[pf.plan.Dest.Host].Survey.Survey(ctx, pf.plan.Account.ID, false)
+	look := SurveyRequest{AccountID: pf.plan.Account.ID, Tables: pf.req.Tables}
+	pf.dst = pf.m.cfg.Stores[pf.plan.Dest.Host].Survey.Survey(ctx, look)
+	look.Content = true
+	pf.src = pf.m.cfg.Stores[pf.plan.Source.Host].Survey.Survey(ctx, look)
 	pf.all = append(pf.all, pf.src.Problems...)
 	pf.all = append(pf.all, pf.dst.Problems...)
 	pf.plan.Source.fill(pf.src)
@@ -224,6 +228,7 @@ func (pf *preflight) surveys(ctx context.Context) {
 
 func (end *End) fill(s Survey) {
 	end.Server, end.Groups, end.Volumes, end.Mailbox = s.Server, s.Groups, s.Volumes, s.Mailbox
+	end.Server.MaxConnections = 0 // says nothing about rows
 	end.Schema = schemaSum(s.Schema)
 }
 
@@ -245,10 +250,14 @@ func (pf *preflight) versions() {
 	if src.DBVersion != dst.DBVersion {
 		pf.add(CodeDBVersion, pf.plan.Dest.Host, "bring both stores to the same Zimbra release", false, "db.version is %s, the source's is %s: no migration would run for the moved mailbox", dst.DBVersion, src.DBVersion)
 	}
+	if pf.src.Checkpoints > pf.dst.Checkpoints {
+		pf.add(CodeLocalconfig, pf.plan.Dest.Host, "set zimbra_mailbox_change_checkpoint_frequency to the same number on both stores, and restart mailboxd", false,
+			"zimbra_mailbox_change_checkpoint_frequency is %d, the source's is %d: the moved mailbox would hand out change ids that were used before", pf.dst.Checkpoints, pf.src.Checkpoints)
+	}
 	if src.TimeZone != dst.TimeZone {
 		pf.add(CodeTimeZone, pf.plan.Dest.Host, "set the same time zone on both stores", false, "its time zone is %s, the source's is %s: appointment times would shift", dst.TimeZone, src.TimeZone)
 	}
-	if src.DBVersion == dst.DBVersion {
+	if src.DBVersion == dst.DBVersion && len(pf.src.Unknown)+len(pf.dst.Unknown) == 0 {
 		for _, d := range schemaDifferences(pf.src.Schema, pf.dst.Schema) {
 			pf.add(CodeSchema, d, "bring both stores to the same schema; `SHOW CREATE TABLE` on both shows the difference", false, "source has %s, destination has %s", orNone(pf.src.Schema[d]), orNone(pf.dst.Schema[d]))
 		}
@@ -283,6 +292,7 @@ func (pf *preflight) volumes() {
 			pf.add(CodeVolume, fmt.Sprintf("%s volume %d", p.Dest.Host, to), "map volume "+fmt.Sprint(v.ID)+" to a message volume that `zmvolume -l` shows there", false, "the destination has no such message volume")
 			continue
 		}
+		pf.readable(p.Dest.Host, dst[to], pf.dst)
 		p.Volumes[v.ID] = to
 	}
 	for from := range pf.req.Volumes {
@@ -298,16 +308,35 @@ func (pf *preflight) volumes() {
 			pf.add(CodeLocator, loc, "bring these blobs back to a local volume first", false, "%d rows have a locator that is not a volume id: an external store", pf.src.Locators[loc])
 		case !ok || v.Type == mboxdb.Index:
 			pf.add(CodeVolume, fmt.Sprintf("%s volume %d", p.Source.Host, n), "restore the volume, or repair the rows that name it", false, "%d rows name a message volume that the source does not have", pf.src.Locators[loc])
+		default:
+			pf.readable(p.Source.Host, v, pf.src)
 		}
 	}
 	p.IndexVolume = pf.dst.Current.Index
 	if d, ok := dst[p.IndexVolume]; !ok || d.Type != mboxdb.Index {
 		pf.add(CodeVolume, fmt.Sprintf("%s volume %d", p.Dest.Host, p.IndexVolume), "set a current index volume: `zmvolume -sc -id ID`", false, "the destination has no such index volume")
+	} else {
+		pf.readable(p.Dest.Host, d, pf.dst)
 	}
 	if m := pf.src.Mailbox; m != nil {
 		if v, ok := src[m.IndexVolume]; !ok || v.Type != mboxdb.Index {
 			pf.add(CodeVolume, fmt.Sprintf("%s volume %d", p.Source.Host, m.IndexVolume), "restore the index volume that the mailbox row names", false, "the source has no such index volume")
+		} else {
+			pf.readable(p.Source.Host, v, pf.src)
 		}
+	}
+}
+
+// readable wants a volume that is a directory of files, and there.
+func (pf *preflight) readable(host string, v mboxdb.Volume, s Survey) {
+	object := fmt.Sprintf("%s volume %d", host, v.ID)
+	if slices.ContainsFunc(pf.all, func(p Problem) bool { return p.Code == CodeVolume && p.Object == object }) {
+		return
+	}
+	if !v.Files() {
+		pf.add(CodeVolume, object, "use a volume that is a directory", false, "the volume is an external store (%s)", v.StoreManager)
+	} else if _, ok := s.Free[v.ID]; !ok {
+		pf.add(CodeVolume, object, "mount the volume's file system, or correct its path", false, "the directory %s cannot be read", v.Path)
 	}
 }
 
@@ -342,7 +371,7 @@ func (m *Mover) fits(ctx context.Context, p *Plan) error {
 		return err
 	}
 	for _, end := range []*End{&p.Source, &p.Dest} {
-		s := m.cfg.Stores[end.Host].Survey.Survey(ctx, p.Account.ID, false)
+		s := m.cfg.Stores[end.Host].Survey.Survey(ctx, SurveyRequest{AccountID: p.Account.ID, Tables: p.Tables})
 		if len(s.Problems) > 0 {
 			return &PreflightError{Account: p.Account.Name, Problems: s.Problems}
 		}

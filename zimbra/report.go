@@ -16,6 +16,7 @@ type Status struct {
 	Move      string    `json:"move"`
 	Account   string    `json:"account"`
 	AccountID string    `json:"account_id"`
+	Addresses []string  `json:"addresses"` // of the account when the plan was made
 	From      string    `json:"from"`
 	To        string    `json:"to"`
 	Outcome   string    `json:"outcome"`         // see the Outcome constants
@@ -62,7 +63,7 @@ func (mv *Move) Report() *Report { return reportOf(mv.id, mv.entries, mv.st) }
 func statusOf(move string, entries []Entry, st *state) Status {
 	last := entries[len(entries)-1]
 	s := Status{
-		V: ReportVersion, Move: move, Account: st.plan.Account.Name, AccountID: st.plan.Account.ID,
+		V: ReportVersion, Move: move, Account: st.plan.Account.Name, AccountID: st.plan.Account.ID, Addresses: st.plan.Account.Addresses,
 		From: st.plan.Source.Host, To: st.plan.Dest.Host,
 		Outcome: st.outcome(), Phase: last.Phase, Step: last.Step, Is: last.Is,
 		Locked: st.status != nil, Rollback: st.rollback,

@@ -66,12 +66,13 @@ type surveyor struct {
 	host string
 }
 
-func (v surveyor) Survey(ctx context.Context, account string, content bool) zimbra.Survey {
+func (v surveyor) Survey(ctx context.Context, r zimbra.SurveyRequest) zimbra.Survey {
+	account := r.AccountID
 	var out zimbra.Survey
 	err := v.p.effect("survey "+v.host, func() error {
 		s := v.p.w.stores[v.host]
 		out = zimbra.Survey{
-			Server: zimbra.Server{Identity: v.host, Version: "10.1", DBVersion: "118", TimeZone: "UTC"},
+			Server: mboxdb.Server{Identity: v.host, Version: "10.1", DBVersion: "118", TimeZone: "UTC"},
 			Groups: 100,
 			Schema: map[string]string{"zimbra.mailbox.id": "int unsigned"},
 			Volumes: []mboxdb.Volume{
@@ -80,6 +81,7 @@ func (v surveyor) Survey(ctx context.Context, account string, content bool) zimb
 			},
 			Current:  mboxdb.CurrentVolumes{Message: 1, Index: 2},
 			Locators: map[string]int64{"1": 1},
+			Free:     map[mboxdb.VolumeID]int64{1: 1 << 40, 2: 1 << 40},
 		}
 		if f, ok := s.fences[account]; ok {
 			out.Holder = zimbra.Holder{Move: f.move, Fence: f.fence, Open: f.open}
@@ -250,8 +252,8 @@ func (r rows) Quiet(ctx context.Context) error {
 	return r.p.effect("rows.Quiet", func() error { return nil })
 }
 
-func (r rows) Load(ctx context.Context) (out []zimbra.TableProof, err error) {
-	return nil, r.write("rows.Load", func() error {
+func (r rows) Load(ctx context.Context) (out mboxdb.Summary, err error) {
+	return out, r.write("rows.Load", func() error {
 		if _, ok := r.dst().homes[r.account()]; ok {
 			return fmt.Errorf("mailbox %d is published: its rows are mailboxd's", r.id)
 		}

@@ -1,0 +1,285 @@
+package zimbra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"sync"
+
+	"github.com/zmlift/zmlift/mboxdb"
+	"github.com/zmlift/zmlift/sqlrewrite"
+)
+
+// NewCopier returns the Copier over stores that NewStore made, by zimbraMailHost. It is what a Config without a Copier gets.
+func NewCopier(stores map[string]*Store) Copier { return copier(stores) }
+
+type copier map[string]*Store
+
+// Copy implements Copier.
+func (c copier) Copy(p *Plan, move string, progress func(Progress)) (*Copy, error) {
+	src, dst := c[p.Source.Host], c[p.Dest.Host]
+	for host, s := range map[string]*Store{p.Source.Host: src, p.Dest.Host: dst} {
+		if s == nil || s.real == nil {
+			return nil, fmt.Errorf("store %s was not made by NewStore", host)
+		}
+	}
+	t := &transfer{
+		plan: p, move: move, progress: progress,
+		src: src.real, dst: dst.real,
+		srcDB: src.real.database(p.Source.Groups, p.Tables),
+		dstDB: dst.real.database(p.Dest.Groups, p.Tables),
+	}
+	return &Copy{Fence: &fence{transfer: t}, Rows: rows{t}, Files: newFiles(t), Close: nil}, nil
+}
+
+// A transfer is what the effects of one copy share.
+type transfer struct {
+	plan         *Plan
+	move         string
+	progress     func(Progress)
+	src, dst     *mailstore
+	srcDB, dstDB *mboxdb.DB
+	claim        mboxdb.Claim   // the last that was made; the zero Claim holds nothing
+	to           mboxdb.Mailbox // what is reserved, once known
+}
+
+// reserved is the mailbox that the destination has reserved for the account. A rollback in a new process asks for it.
+func (t *transfer) reserved(ctx context.Context) (mboxdb.Mailbox, error) {
+	if t.to.ID == 0 {
+		h, err := t.dstDB.Holder(ctx, t.plan.Account.ID)
+		if err != nil {
+			return mboxdb.Mailbox{}, err
+		}
+		t.to = mboxdb.Mailbox{ID: h.Mailbox, Group: h.Group, AccountID: t.plan.Account.ID, IndexVolume: t.plan.IndexVolume}
+	}
+	return t.to, nil
+}
+
+// ours turns mboxdb's conditions into those of this package.
+func ours(err error) error {
+	for from, to := range map[error]error{mboxdb.ErrFenced: ErrFenced, mboxdb.ErrBusy: ErrBusy, mboxdb.ErrLockLost: ErrLeaseLost} {
+		if errors.Is(err, from) {
+			return fmt.Errorf("%w: %w", to, err)
+		}
+	}
+	return err
+}
+
+// A fence is the row in zmlift.moves and the named locks on both servers.
+type fence struct {
+	*transfer
+	mu    sync.Mutex
+	locks []*mboxdb.Lock
+}
+
+func (f *fence) Holder(ctx context.Context) (Holder, error) {
+	h, err := f.dstDB.Holder(ctx, f.plan.Account.ID)
+	return Holder{Move: h.Move, Fence: h.Fence, Open: h.Open}, err
+}
+
+func (f *fence) Claim(ctx context.Context, n uint64) error {
+	c := mboxdb.Claim{Move: f.move, AccountID: f.plan.Account.ID, Fence: n}
+	if err := f.dstDB.Claim(ctx, c); err != nil {
+		return ours(err)
+	}
+	f.claim = c
+	return nil
+}
+
+func (f *fence) Hold(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.alive(ctx) == nil {
+		return nil
+	}
+	if err := f.release(); err != nil {
+		return err
+	}
+	for _, side := range []struct {
+		host string
+		db   *mboxdb.DB
+	}{{f.plan.Source.Host, f.srcDB}, {f.plan.Dest.Host, f.dstDB}} {
+		l, err := side.db.Lock(ctx, f.plan.Account.ID)
+		if err != nil {
+			return errors.Join(ours(fmt.Errorf("%s: %w", side.host, err)), f.release())
+		}
+		f.locks = append(f.locks, l)
+	}
+	return nil
+}
+
+func (f *fence) alive(ctx context.Context) error {
+	if len(f.locks) == 0 {
+		return ErrLeaseLost
+	}
+	for _, l := range f.locks {
+		if err := l.Alive(ctx); err != nil {
+			return ours(err)
+		}
+	}
+	return nil
+}
+
+func (f *fence) Held(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.alive(ctx); err != nil {
+		return err
+	}
+	return ours(f.dstDB.Held(ctx, f.claim))
+}
+
+func (f *fence) Release(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.release()
+}
+
+func (f *fence) release() error {
+	var errs []error
+	for _, l := range f.locks {
+		errs = append(errs, l.Close())
+	}
+	f.locks = nil
+	return errors.Join(errs...)
+}
+
+func (f *fence) End(ctx context.Context) error { return ours(f.dstDB.End(ctx, f.claim)) }
+
+// rows are those of mboxdb, rewritten by sqlrewrite.
+type rows struct{ *transfer }
+
+func (r rows) Reserve(ctx context.Context) (Reservation, error) {
+	res, err := r.dstDB.Reserve(ctx, r.claim, nil)
+	if err != nil {
+		return Reservation{}, ours(err)
+	}
+	r.to = res.Mailbox
+	return Reservation{ID: res.Mailbox.ID, Group: res.Mailbox.Group, Burnt: res.Burnt}, nil
+}
+
+// copy is the pair of mailboxes; nil when nothing was reserved yet.
+func (r rows) copy(ctx context.Context) (*mboxdb.Copy, error) {
+	to, err := r.reserved(ctx)
+	if err != nil || to.ID == 0 {
+		return nil, err
+	}
+	return mboxdb.NewCopy(r.dstDB, r.srcDB, to, *r.plan.Source.Mailbox, &mboxdb.CopyOptions{
+		Claim: r.claim, Rewrite: r.rewrite, Volumes: r.plan.Volumes, IndexVolume: r.plan.IndexVolume, Address: r.plan.Account.Name,
+		Progress: func(done, total int64) { r.progress(Progress{Done: done, Total: total, Unit: "rows"}) },
+	})
+}
+
+// rewrite maps the ids in a dump of the source's mailbox.
+func (r rows) rewrite(ctx context.Context, dst io.Writer, src io.Reader) error {
+	from, to := r.plan.Source.Mailbox, r.to
+	tables, err := r.srcDB.Tables(ctx, from.Group)
+	if err != nil {
+		return err
+	}
+	w, err := sqlrewrite.Compile(rewriteRules(tables, *from, to, r.plan.Locators()))
+	if err != nil {
+		return err
+	}
+	_, err = w.Rewrite(ctx, dst, src)
+	return err
+}
+
+// rewriteRules are the rules for a dump of these tables: the mailbox id everywhere, locators where there are some, and the group's database.
+// What they do not name is refused.
+func rewriteRules(tables []mboxdb.Table, from, to mboxdb.Mailbox, locators map[string]string) sqlrewrite.Rules {
+	database := func(group int) string { return fmt.Sprintf("mboxgroup%d", group) }
+	rules := sqlrewrite.Rules{Unknown: sqlrewrite.Refuse}
+	if from.Group != to.Group {
+		rules.Databases = map[string]string{database(from.Group): database(to.Group)}
+	}
+	for _, t := range tables {
+		if !t.Moved() {
+			continue
+		}
+		in, id := t.Database, "mailbox_id"
+		if in != "zimbra" {
+			in = database(from.Group)
+		} else if t.Name == "mailbox" {
+			id = "id"
+		}
+		add := func(column string, m map[string]string) {
+			rules.Columns = append(rules.Columns, sqlrewrite.Column{Database: in, Table: t.Name, Column: column, Map: m, Unmapped: sqlrewrite.Refuse})
+		}
+		add(id, map[string]string{from.ID.String(): to.ID.String()})
+		for _, c := range t.Columns {
+			if c.Name == "locator" && in != "zimbra" {
+				add(c.Name, locators)
+			}
+		}
+	}
+	return rules
+}
+
+func (r rows) Quiet(ctx context.Context) error { return r.srcDB.Quiet(ctx, quietWait) }
+
+func (r rows) Load(ctx context.Context) (mboxdb.Summary, error) {
+	c, err := r.copy(ctx)
+	if err != nil {
+		return mboxdb.Summary{}, err
+	}
+	sum, err := c.Load(ctx)
+	return sum, ours(err)
+}
+
+func (r rows) Verify(ctx context.Context) ([]TableProof, error) {
+	c, err := r.copy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Verify(ctx)
+}
+
+func (r rows) Undoable(ctx context.Context) (Undo, error) {
+	c, err := r.copy(ctx)
+	if err != nil {
+		return Undo{}, err
+	}
+	d, err := c.Undoable(ctx)
+	return Undo{DeletedAccount: d}, err
+}
+
+func (r rows) Publish(ctx context.Context) (Published, error) {
+	c, err := r.copy(ctx)
+	if err != nil {
+		return Published{}, err
+	}
+	proofs, err := c.Publish(ctx)
+	return Published{Tables: proofs}, ours(err)
+}
+
+func (r rows) Unpublish(ctx context.Context, undo Undo) error {
+	c, err := r.copy(ctx)
+	if err != nil || c == nil {
+		return err
+	}
+	return ours(c.Unpublish(ctx, undo.DeletedAccount))
+}
+
+func (r rows) Remove(ctx context.Context, undo Undo) error {
+	c, err := r.copy(ctx)
+	if err != nil || c == nil {
+		return err
+	}
+	return ours(c.Remove(ctx, undo.DeletedAccount))
+}
+
+func (r rows) Home(ctx context.Context) (mboxdb.MailboxID, bool, error) {
+	m, err := r.dstDB.Find(ctx, r.plan.Account.ID)
+	if errors.Is(err, mboxdb.ErrNotFound) {
+		return 0, false, nil
+	}
+	return m.ID, err == nil, err
+}
+
+// volumePath is where a mailbox lies on a volume, as people are told.
+func volumePath(v mboxdb.Volume, id mboxdb.MailboxID) string {
+	return path.Join(v.Path, v.MailboxDir(id))
+}

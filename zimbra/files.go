@@ -1,0 +1,547 @@
+package zimbra
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/zmlift/zmlift/filesync"
+	"github.com/zmlift/zmlift/mboxdb"
+)
+
+// markName is the file in a directory of ours that says whose it is.
+const markName = ".zmlift-move"
+
+// quietWait is how long the lock waits for transactions that were under way.
+const quietWait = 30 * time.Second
+
+// files are a mailbox's blobs and index, copied by filesync. Blobs are named by rows: what must exist at the destination comes from the
+// source's database, not from a walk.
+type files struct {
+	*transfer
+	checked map[string]struct{} // paths at the destination whose content was compared in this process: a blob never changes
+}
+
+func newFiles(t *transfer) *files { return &files{t, map[string]struct{}{}} }
+
+// mark is the content of the mark: the move, and the fence of the run that holds the directory.
+func (f *files) mark() string { return fmt.Sprintf("%s %d\n", f.move, f.claim.Fence) }
+
+func (f *files) guard() *filesync.Guard { return &filesync.Guard{Name: markName, Content: f.mark()} }
+
+// ours says whether a mark is this move's, of whatever run.
+func (f *files) ours(mark []byte) bool { return strings.HasPrefix(string(mark), f.move+" ") }
+
+// volumes are the destination's volumes that this move writes to, in the order of their ids.
+func (f *files) volumes() []mboxdb.Volume {
+	use := map[mboxdb.VolumeID]bool{f.plan.IndexVolume: true}
+	for to := range maps.Values(f.plan.Volumes) {
+		use[to] = true
+	}
+	var vs []mboxdb.Volume
+	for _, v := range f.plan.Dest.Volumes {
+		if use[v.ID] {
+			vs = append(vs, v)
+		}
+	}
+	return vs
+}
+
+// dest is the mailbox's directory on a volume of the destination.
+func (f *files) dest(ctx context.Context, v mboxdb.Volume) (filesync.Tree, error) {
+	to, err := f.reserved(ctx)
+	return f.dst.Files.Tree(volumePath(v, to.ID)), err
+}
+
+// Make makes each directory and then its mark. An empty directory without one is what a crash in between leaves: the id is reserved for
+// this account, so nobody else makes it.
+func (f *files) Make(ctx context.Context, to Reservation) error {
+	if err := f.dstDB.Held(ctx, f.claim); err != nil {
+		return ours(err)
+	}
+	for _, v := range f.volumes() {
+		if err := f.makeTree(ctx, v, to.ID); err != nil {
+			return fmt.Errorf("make %s:%s: %w", f.plan.Dest.Host, volumePath(v, to.ID), err)
+		}
+	}
+	return nil
+}
+
+func (f *files) makeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) error {
+	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
+	for _, name := range []string{path.Dir(dir), dir} {
+		if err := filesync.Mkdir(ctx, volume, name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	tree := f.dst.Files.Tree(volumePath(v, id))
+	found, err := filesync.ReadFile(ctx, tree, markName, 1000)
+	switch {
+	case err == nil && !f.ours(found):
+		return fmt.Errorf("%w: the directory is marked by another move", ErrFenced)
+	case err == nil:
+		return filesync.WriteFile(ctx, tree, markName, []byte(f.mark()), false)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if empty, err := isEmpty(ctx, tree); err != nil || !empty {
+		return errors.Join(err, errors.New("the directory exists, has files and no mark of a move: move it away"))
+	}
+	return filesync.WriteFile(ctx, tree, markName, []byte(f.mark()), true)
+}
+
+func isEmpty(ctx context.Context, t filesync.Tree) (bool, error) {
+	for e, err := range filesync.List(ctx, t, nil) {
+		if err != nil {
+			return false, err
+		}
+		if e.Name != "." {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// Presync copies blobs and index, and compares what it copied with the digests in the rows. A blob that vanishes meanwhile was deleted by
+// its user.
+func (f *files) Presync(ctx context.Context) (FileStats, error) {
+	sum, err := f.copyBlobs(ctx, func(filesync.Item) bool { return true })
+	if err != nil {
+		return sum, err
+	}
+	st, err := f.index(ctx)
+	if err != nil {
+		return sum, err
+	}
+	sum.add(st)
+	checked, err := f.check(ctx, true)
+	sum.Checked = checked
+	return sum, err
+}
+
+func (f *files) Copy(ctx context.Context) (FileStats, error) { return f.copyBlobs(ctx, nil) }
+
+// A blob of the source and where it goes.
+type blob struct {
+	mboxdb.Blob
+	to       mboxdb.Volume
+	from     string // relative to the mailbox's directory on the source's volume
+	relative string // relative to the mailbox's directory on the destination's
+}
+
+// blobs returns what the source's rows demand, each file once.
+func (f *files) blobs(ctx context.Context) iter.Seq2[blob, error] {
+	src, dst := byID(f.plan.Source.Volumes), byID(f.plan.Dest.Volumes)
+	return func(yield func(blob, error) bool) {
+		type name struct {
+			volume     mboxdb.VolumeID
+			modContent uint32
+		}
+		var item uint32
+		seen := map[name]bool{} // of one item: they come in the order of items
+		for b, err := range f.srcDB.Blobs(ctx, *f.plan.Source.Mailbox) {
+			if err != nil {
+				yield(blob{}, err)
+				return
+			}
+			if b.Item != item {
+				item = b.Item
+				clear(seen)
+			}
+			n := name{b.Volume, b.ModContent}
+			if seen[n] {
+				continue
+			}
+			seen[n] = true
+			to, ok := f.plan.Volumes[b.Volume]
+			if !ok {
+				yield(blob{}, fmt.Errorf("%w: %s: item %d lies on volume %d, which the plan does not know", ErrPlanStale, b.Table, b.Item, b.Volume))
+				return
+			}
+			out := blob{b, dst[to], src[b.Volume].BlobName(b.Item, b.ModContent), dst[to].BlobName(b.Item, b.ModContent)}
+			if !yield(out, nil) {
+				return
+			}
+		}
+	}
+}
+
+// copyBlobs copies volume by volume, and removes what no row names any more. Without missing, a blob that the source does not have is an
+// error.
+func (f *files) copyBlobs(ctx context.Context, missing func(filesync.Item) bool) (FileStats, error) {
+	var sum FileStats
+	for _, from := range f.plan.Source.Volumes {
+		to, ok := f.plan.Volumes[from.ID]
+		if !ok {
+			continue
+		}
+		st, err := f.copyVolume(ctx, from, byID(f.plan.Dest.Volumes)[to], missing)
+		sum.add(st)
+		if err != nil {
+			return sum, fmt.Errorf("copy blobs of %s volume %d: %w", f.plan.Source.Host, from.ID, err)
+		}
+	}
+	deleted, err := f.prune(ctx)
+	sum.Deleted = deleted
+	return sum, err
+}
+
+func (f *files) copyVolume(ctx context.Context, from, to mboxdb.Volume, missing func(filesync.Item) bool) (FileStats, error) {
+	src, ok, err := f.src.mailboxTree(ctx, from, f.plan.Source.Mailbox.ID)
+	if err != nil {
+		return FileStats{}, err
+	}
+	if !ok { // no blob ever was on that volume; a row that names one is found below
+		for b, err := range f.blobs(ctx) {
+			if err != nil {
+				return FileStats{}, err
+			}
+			if b.Volume == from.ID && missing == nil {
+				return FileStats{}, fmt.Errorf("%s: no such directory, and item %d has its blob there", src, b.Item)
+			}
+		}
+		return FileStats{}, nil
+	}
+	dst, err := f.dest(ctx, to)
+	if err != nil {
+		return FileStats{}, err
+	}
+	list := func(yield func(filesync.Item, error) bool) {
+		for b, err := range f.blobs(ctx) {
+			if err == nil && b.Volume != from.ID {
+				continue
+			}
+			if !yield(filesync.Item{From: b.from, To: b.relative}, err) {
+				return
+			}
+		}
+	}
+	st, err := filesync.SyncList(ctx, dst, src, list, &filesync.Options{
+		Guard: f.guard(), Missing: missing,
+		Progress: func(s filesync.Stats) {
+			f.progress(Progress{Done: s.Files, Total: s.TotalFiles, Unit: "files"})
+		},
+	})
+	return FileStats{Files: st.Files + st.Links, Bytes: st.Bytes, Total: st.TotalFiles}, guarded(err)
+}
+
+// prune removes the blobs that the source's rows no longer name: what the user deleted after an earlier pass.
+func (f *files) prune(ctx context.Context) (int64, error) {
+	want := map[mboxdb.VolumeID]map[string]struct{}{}
+	for _, v := range f.volumes() {
+		want[v.ID] = map[string]struct{}{}
+	}
+	for b, err := range f.blobs(ctx) {
+		if err != nil {
+			return 0, err
+		}
+		want[b.to.ID][b.relative] = struct{}{}
+	}
+	var n int64
+	for _, v := range f.volumes() {
+		tree, err := f.dest(ctx, v)
+		if err != nil {
+			return n, err
+		}
+		var gone []string
+		for e, err := range filesync.List(ctx, tree, &filesync.Options{Exclude: []string{"index"}, Guard: f.guard()}) {
+			if err != nil {
+				return n, fmt.Errorf("list %s: %w", tree, err)
+			}
+			if _, ok := want[v.ID][e.Name]; !ok && !e.IsDir() {
+				gone = append(gone, e.Name)
+			}
+		}
+		for _, name := range gone {
+			if err := filesync.Remove(ctx, tree, name, &filesync.Options{Guard: f.guard()}); err != nil {
+				return n, guarded(err)
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Index copies the search index until a copy is one of a moment: its files did not change from before the copy to after it. A merge may
+// run on after the lockout.
+func (f *files) Index(ctx context.Context) (FileStats, error) {
+	const tries = 10
+	var sum FileStats
+	for range tries {
+		before, err := f.indexState(ctx)
+		if err != nil {
+			return sum, err
+		}
+		st, err := f.index(ctx)
+		sum.add(st)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, filesync.ErrChanged) {
+			return sum, err
+		}
+		after, serr := f.indexState(ctx)
+		if serr != nil {
+			return sum, serr
+		}
+		if err == nil && slices.Equal(before, after) {
+			return sum, nil
+		}
+	}
+	return sum, fmt.Errorf("the search index at %s still changes: a merge is running; try again later", f.plan.Source.Host)
+}
+
+// index copies the index directory once.
+func (f *files) index(ctx context.Context) (FileStats, error) {
+	src, ok, err := f.sourceIndex(ctx)
+	if err != nil {
+		return FileStats{}, err
+	}
+	dir, err := f.dest(ctx, byID(f.plan.Dest.Volumes)[f.plan.IndexVolume])
+	if err != nil {
+		return FileStats{}, err
+	}
+	if !ok { // a mailbox that was never indexed has none; neither may the copy
+		return FileStats{}, guarded(filesync.Remove(ctx, dir, "index", &filesync.Options{Guard: f.guard()}))
+	}
+	if err := filesync.Mkdir(ctx, dir, "index"); err != nil && !errors.Is(err, fs.ErrExist) {
+		return FileStats{}, err
+	}
+	// The guard's mark lies in the directory above, so the index is synced as a part of the mailbox's directory.
+	st, err := filesync.SyncList(ctx, dir, src, f.indexList(ctx, src), &filesync.Options{Guard: f.guard(), Mutable: true})
+	if err != nil {
+		return FileStats{}, fmt.Errorf("copy the index: %w", guarded(err))
+	}
+	deleted, err := f.pruneIndex(ctx, dir, src)
+	return FileStats{Files: st.Files + st.Links, Bytes: st.Bytes, Total: st.TotalFiles, Deleted: deleted}, err
+}
+
+func (f *files) sourceIndex(ctx context.Context) (filesync.Tree, bool, error) {
+	v := byID(f.plan.Source.Volumes)[f.plan.Source.Mailbox.IndexVolume]
+	dir, ok, err := f.src.mailboxTree(ctx, v, f.plan.Source.Mailbox.ID)
+	if err != nil || !ok {
+		return dir, false, err
+	}
+	ok, err = exists(ctx, dir, "index")
+	return f.src.Files.Tree(path.Join(dir.String(), "index")), ok, err
+}
+
+func (f *files) indexList(ctx context.Context, src filesync.Tree) iter.Seq2[filesync.Item, error] {
+	return func(yield func(filesync.Item, error) bool) {
+		for e, err := range filesync.List(ctx, src, nil) {
+			if err == nil && e.IsDir() {
+				continue
+			}
+			if !yield(filesync.Item{From: e.Name, To: path.Join("index", e.Name)}, err) {
+				return
+			}
+		}
+	}
+}
+
+func (f *files) pruneIndex(ctx context.Context, dir, src filesync.Tree) (int64, error) {
+	want := map[string]struct{}{}
+	for item, err := range f.indexList(ctx, src) {
+		if err != nil {
+			return 0, err
+		}
+		want[item.To] = struct{}{}
+	}
+	var gone []string
+	for e, err := range filesync.List(ctx, dir, &filesync.Options{Guard: f.guard()}) {
+		if err != nil {
+			return 0, err
+		}
+		if _, ok := want[e.Name]; !ok && !e.IsDir() && strings.HasPrefix(e.Name, "index/") {
+			gone = append(gone, e.Name)
+		}
+	}
+	for i, name := range gone {
+		if err := filesync.Remove(ctx, dir, name, &filesync.Options{Guard: f.guard()}); err != nil {
+			return int64(i), guarded(err)
+		}
+	}
+	return int64(len(gone)), nil
+}
+
+// indexState is what tells one state of the index from another: names, sizes and times.
+func (f *files) indexState(ctx context.Context) ([]string, error) {
+	src, ok, err := f.sourceIndex(ctx)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var state []string
+	for e, err := range filesync.List(ctx, src, nil) {
+		if err != nil {
+			return nil, err
+		}
+		state = append(state, fmt.Sprintf("%s %d %d", e.Name, e.Size, e.ModTime.UnixNano()))
+	}
+	slices.Sort(state)
+	return state, nil
+}
+
+func (f *files) Check(ctx context.Context) (FileStats, error) {
+	n, err := f.check(ctx, false)
+	return FileStats{Checked: n}, err
+}
+
+// check compares each blob that was not compared yet in this process with the digest of its row. While the user works, live, a file
+// that is missing may be one that was deleted meanwhile.
+func (f *files) check(ctx context.Context, live bool) (int64, error) {
+	var n int64
+	bad := &BlobError{Host: f.plan.Dest.Host}
+	for _, v := range f.volumes() {
+		tree, err := f.dest(ctx, v)
+		if err != nil {
+			return n, err
+		}
+		var looked []string
+		want := func(yield func(filesync.Want, error) bool) {
+			for b, err := range f.blobs(ctx) {
+				if err != nil {
+					yield(filesync.Want{}, err)
+					return
+				}
+				name := path.Join(tree.String(), b.relative)
+				if _, ok := f.checked[name]; ok || b.to.ID != v.ID {
+					continue
+				}
+				w, err := wanted(b)
+				looked = append(looked, name)
+				if !yield(w, err) || err != nil {
+					return
+				}
+			}
+		}
+		wrong := map[string]bool{}
+		for b, err := range filesync.Check(ctx, tree, want, nil) {
+			if err != nil {
+				return n, fmt.Errorf("check blobs in %s: %w", tree, err)
+			}
+			name := path.Join(tree.String(), b.Name)
+			wrong[name] = true
+			switch {
+			case live && b.Why == filesync.Missing:
+			case len(bad.Bad) < 20:
+				bad.Bad = append(bad.Bad, BadBlob{Path: name, Why: string(b.Why)})
+			default:
+				bad.More++
+			}
+		}
+		for _, name := range looked {
+			if !wrong[name] {
+				f.checked[name] = struct{}{}
+				n++
+			}
+		}
+		f.progress(Progress{Done: n, Unit: "files"})
+	}
+	if len(bad.Bad) > 0 {
+		return n, bad
+	}
+	return n, nil
+}
+
+// wanted is what a row says about its blob (store/Blob.getDigest, common: util/ByteUtil.encodeFSSafeBase64).
+func wanted(b blob) (filesync.Want, error) {
+	w := filesync.Want{Name: b.relative, Gunzip: true}
+	if b.Digest == "" {
+		w.Size = b.Size // all that there is to compare
+		return w, nil
+	}
+	sum, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(b.Digest, ",", "/"))
+	switch {
+	case err == nil && len(sum) == 32:
+		w.SHA256 = sum
+	case err == nil && len(sum) == 20:
+		w.SHA1 = sum
+	default:
+		return w, fmt.Errorf("%s: item %d: blob_digest is neither SHA-256 nor SHA-1 in base64", b.Table, b.Item)
+	}
+	return w, nil
+}
+
+func (f *files) Durable(ctx context.Context) error {
+	for _, v := range f.volumes() {
+		tree, err := f.dest(ctx, v)
+		if err == nil {
+			err = filesync.SyncFS(ctx, tree)
+		}
+		if err != nil {
+			return fmt.Errorf("sync %s: %w", v.Path, err)
+		}
+	}
+	return nil
+}
+
+func (f *files) Unmark(ctx context.Context) error {
+	for _, v := range f.volumes() {
+		tree, err := f.dest(ctx, v)
+		if err != nil {
+			return err
+		}
+		found, err := filesync.ReadFile(ctx, tree, markName, 1000)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil && f.ours(found) {
+			err = filesync.Remove(ctx, tree, markName, nil)
+		}
+		if err != nil {
+			return fmt.Errorf("unmark %s: %w", tree, err)
+		}
+	}
+	return nil
+}
+
+func (f *files) Remove(ctx context.Context, to Reservation) error {
+	if err := f.dstDB.Held(ctx, f.claim); err != nil {
+		return ours(err)
+	}
+	for _, v := range f.volumes() {
+		if err := f.removeTree(ctx, v, to.ID); err != nil {
+			return fmt.Errorf("remove %s:%s: %w", f.plan.Dest.Host, volumePath(v, to.ID), err)
+		}
+	}
+	return nil
+}
+
+func (f *files) removeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) error {
+	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
+	if ok, err := exists(ctx, volume, dir); err != nil || !ok {
+		return err
+	}
+	tree := f.dst.Files.Tree(volumePath(v, id))
+	found, err := filesync.ReadFile(ctx, tree, markName, 1000)
+	switch {
+	case err == nil && f.ours(found):
+		guard := &filesync.Guard{Name: path.Join(dir, markName), Content: string(found)}
+		return guarded(filesync.Remove(ctx, volume, dir, &filesync.Options{Guard: guard}))
+	case err == nil:
+		return nil // another move's
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	empty, err := isEmpty(ctx, tree)
+	if err != nil {
+		return err
+	}
+	if !empty {
+		return errors.New("the directory has files and no mark of this move: it is left as it is")
+	}
+	return filesync.Remove(ctx, volume, dir, nil)
+}
+
+// guarded turns a mark that is no longer ours into ErrFenced.
+func guarded(err error) error {
+	if errors.Is(err, filesync.ErrGuard) {
+		return fmt.Errorf("%w: %w", ErrFenced, err)
+	}
+	return err
+}
