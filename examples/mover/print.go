@@ -88,7 +88,7 @@ func writePlan(w io.Writer, p *zimbra.Plan) {
 	}
 	row("index volume", "%d", p.IndexVolume)
 	row("rows", "%d", p.Forecast.Rows)
-	row("blobs", "%d, %s", p.Forecast.Blobs, bytes(p.Forecast.Bytes))
+	row("blobs", "%d, %s", p.Forecast.Blobs, size(p.Forecast.Bytes))
 	row("expected lock", "%s", seconds(p.Forecast.Lock))
 	for _, code := range p.Accepted {
 		row("accepted", "%s", code)
@@ -150,12 +150,12 @@ func writeReport(w io.Writer, r *zimbra.Report) {
 	row("files before the lock", "%s", files(r.Presynced))
 	row("blobs in the lock", "%s", files(r.Blobs))
 	row("index in the lock", "%s", files(r.Index))
-	row("blobs checked", "%d of %d", r.Checked.Checked, r.Checked.Total)
+	row("blobs checked", "%d", r.Checked.Checked)
 	t.Flush()
 
 	fmt.Fprintln(w, "\nphases")
 	for _, p := range phases(r.Steps) {
-		fmt.Fprintf(t, "  %s\t%s\t%d steps\n", p.name, seconds(p.time), p.steps)
+		fmt.Fprintf(t, "  %s\t%s\t%s\n", p.name, seconds(p.time), counted(p.steps, "step"))
 	}
 	t.Flush()
 
@@ -175,11 +175,18 @@ func writeReport(w io.Writer, r *zimbra.Report) {
 }
 
 func files(f zimbra.FileStats) string {
-	s := fmt.Sprintf("%d copied, %s", f.Files, bytes(f.Bytes))
+	s := fmt.Sprintf("%d copied, %s", f.Files, size(f.Bytes))
 	if f.Deleted > 0 {
 		s += fmt.Sprintf("; %d removed that the source no longer has", f.Deleted)
 	}
 	return s
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 type phaseTime struct {

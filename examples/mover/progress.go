@@ -98,12 +98,12 @@ func (p *progress) wipe() {
 // amount is a number with its unit, for people.
 func amount(n int64, unit string) string {
 	if unit == "bytes" {
-		return bytes(n)
+		return size(n)
 	}
 	return fmt.Sprintf("%d %s", n, unit)
 }
 
-func bytes(n int64) string {
+func size(n int64) string {
 	switch {
 	case n < 1000:
 		return fmt.Sprintf("%d bytes", n)

@@ -17,6 +17,7 @@ type session struct {
 	cluster *cluster
 	mover   *zimbra.Mover
 	records zimbra.Journals
+	dir     string // where the journals lie
 }
 
 // open makes the Mover that the configuration describes. It dials nothing.
@@ -56,7 +57,7 @@ func (s *session) make(cfg zimbra.Config) error {
 		s.progress = newProgress(s.err, s.terminal)
 		cfg.OnEvent = s.progress.event
 	}
-	s.records = cfg.Journals
+	s.records, s.dir = cfg.Journals, cfg.StateDir
 	var err error
 	if s.mover, err = zimbra.New(cfg); err != nil {
 		return err
@@ -138,7 +139,7 @@ func (s *session) last(ctx context.Context) (zimbra.Status, error) {
 		return zimbra.Status{}, err
 	}
 	if len(ours) == 0 {
-		return zimbra.Status{}, fmt.Errorf("%w of %s", zimbra.ErrNoMove, s.args.account)
+		return zimbra.Status{}, s.none()
 	}
 	found := ours[len(ours)-1]
 	var open []string
@@ -155,6 +156,15 @@ func (s *session) last(ctx context.Context) (zimbra.Status, error) {
 		return found, fmt.Errorf("%w moves, to %s; give --to", errSeveral, strings.Join(open, " and "))
 	}
 	return found, nil
+}
+
+// none is the error that there is no journal of what was asked for.
+func (s *session) none() error {
+	to := ""
+	if s.args.to != "" {
+		to = " to " + s.args.to
+	}
+	return fmt.Errorf("%w: %s%s, below %s", zimbra.ErrNoMove, s.args.account, to, s.dir)
 }
 
 func ended(st zimbra.Status) bool {

@@ -90,16 +90,7 @@ func newReader(text string, getenv func(string) string) (*reader, *table, error)
 var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"|'[^']'`)
 
 // name is a key of the table as a person writes it.
-func (t *table) name(key string) string {
-	return t.path.String() + dot(t.path) + toml.Key{key}.String()
-}
-
-func dot(path toml.Key) string {
-	if len(path) == 0 {
-		return ""
-	}
-	return "."
-}
+func (t *table) name(key string) string { return append(slices.Clone(t.path), key).String() }
 
 // lineOf is where the key stands; the table's own line when it is not there.
 func (t *table) lineOf(key string) int {
@@ -240,7 +231,15 @@ func (t *table) reveal(key, given string) (text string, ok bool) {
 // table returns the part of the file with that name; nil when it is absent.
 func (t *table) table(key string) *table {
 	sub := &table{r: t.r, path: append(slices.Clone(t.path), key), line: t.lineOf(key)}
-	if !t.value(key, "a table, ["+sub.path.String()+"]", &sub.keys) {
+	if !t.has(key) {
+		return nil
+	}
+	// Decoding something else into a map is no error to the library. A table that is only implied has no type.
+	if is := t.r.md.Type(sub.path...); is != "Hash" && is != "" {
+		t.wrong(key, "want a table, [%s]", sub.path)
+		return nil
+	}
+	if !t.value(key, "a table", &sub.keys) {
 		return nil
 	}
 	return sub

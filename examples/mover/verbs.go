@@ -53,7 +53,9 @@ func (s *session) forward(ctx context.Context, through zimbra.Phase) int {
 			return s.forward(ctx, through)
 		}
 		if pre.Has(zimbra.CodeAlreadyThere) && st.Outcome == zimbra.OutcomeMoved {
-			return s.with(ctx, st, s.alreadyMoved)
+			s.say("nothing to do: %s was moved to %s already", st.Account, st.To)
+			s.printEnded(ctx, st)
+			return exitDone
 		}
 	}
 	if err != nil {
@@ -81,10 +83,16 @@ func (s *session) known(ctx context.Context, pre *zimbra.PreflightError) string 
 	return ""
 }
 
-func (s *session) alreadyMoved(_ context.Context, mv *zimbra.Move) int {
-	s.say("nothing to do: %s was moved to %s already", mv.Status().Account, mv.Status().To)
+// printEnded prints the report of a move that is over.
+func (s *session) printEnded(ctx context.Context, st zimbra.Status) {
+	mv, err := s.mover.Open(ctx, st.Move)
+	if err != nil {
+		s.say("%v", err)
+		s.printStatus(st)
+		return
+	}
+	defer s.closeMove(mv)
 	s.printReport(mv.Report())
-	return exitDone
 }
 
 // run carries a move forward and says how it ended.
@@ -114,12 +122,12 @@ func (s *session) outcome(ctx context.Context, mv *zimbra.Move, err error) int {
 	case s.args.verb.name != "move" || s.args.keep:
 		return s.held(mv)
 	}
-	s.say("rolling back")
+	s.say("rolling back, unless it is committed")
 	switch code := s.rolledBack(mv, mv.Rollback(ctx)); {
 	case code == exitDone && mv.Status().Outcome == zimbra.OutcomeRolledBack:
 		return exitFailed
-	case code == exitFailed: // committed, and not in service yet
-		return exitDecide
+	case code == exitFailed: // committed: only forward, and the user waits
+		return s.held(mv)
 	default:
 		return code
 	}
@@ -167,11 +175,11 @@ func (s *session) rollback(ctx context.Context) int {
 		return s.before(ctx, err)
 	case st.Outcome == zimbra.OutcomeRolledBack:
 		s.say("nothing to do: %s was rolled back already", st.Move)
-		s.printStatus(st)
+		s.printEnded(ctx, st)
 		return exitDone
 	case st.Outcome == zimbra.OutcomeMoved:
 		s.say("%v: %s was moved to %s; to bring it back, move it to %s", zimbra.ErrCommitted, st.Account, st.To, st.From)
-		s.printStatus(st)
+		s.printEnded(ctx, st)
 		return exitFailed
 	}
 	return s.with(ctx, st, func(ctx context.Context, mv *zimbra.Move) int {
@@ -194,7 +202,7 @@ func (s *session) resume(ctx context.Context) int {
 	}
 	if ended(st) {
 		s.say("nothing to do: %s is ended: %s", st.Move, st.Outcome)
-		s.printStatus(st)
+		s.printEnded(ctx, st)
 		return exitDone
 	}
 	return s.with(ctx, st, s.goOnWith)
@@ -233,7 +241,7 @@ func (s *session) resumeAll(ctx context.Context) int {
 func (s *session) status(ctx context.Context) int {
 	all, unreadable, err := s.history(ctx)
 	if err == nil && len(all) == 0 && s.args.account != "" {
-		err = zimbra.ErrNoMove
+		err = s.none()
 	}
 	if err != nil {
 		return s.before(ctx, err)
@@ -272,9 +280,6 @@ func (s *session) before(ctx context.Context, err error) int {
 	case errors.As(err, &cfg), errors.Is(err, errSeveral):
 		s.say("%v", err)
 		return exitUsage
-	case errors.Is(err, zimbra.ErrNoMove):
-		s.say("%v in %s", err, "state_dir")
-		return exitFailed
 	}
 	s.say("%v", err)
 	switch {

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zmlift/zmlift/internal/lab"
+)
+
+// TestMoveOnRealServers moves a hostile mailbox and looks at everything that a move promises.
+func TestMoveOnRealServers(t *testing.T) {
+	l := lab.Shared(t)
+	s := newSite(t, l)
+	a := s.account(t, 300)
+	moveAndLook(t, s, a)
+}
+
+func moveAndLook(t *testing.T, s *site, a *lab.Account) {
+	t.Helper()
+	src, dst := s.Stores[0], s.Stores[1]
+	before := s.entry(t, a)
+	own := digest(t, a)
+	srcOthers, dstOthers := others(t, src, a.MailboxID), others(t, dst)
+	srcVars, dstVars := variables(t, src), variables(t, dst)
+
+	r := s.report(t, "move", a.Name, "--to", dst.Host)
+
+	require.Equal(t, own, digest(t, a), "the source's rows and files are what they were")
+	copied, err := a.At(t.Context(), dst)
+	require.NoError(t, err)
+	require.EqualValues(t, r.MailboxTo, copied.MailboxID)
+	require.NoError(t, dst.CheckBlobs(t.Context(), copied.MailboxID))
+	require.Len(t, r.Tables, 25)
+	for _, table := range r.Tables {
+		require.Positive(t, table.Rows, "%s is empty: nothing was proven", table.Table)
+	}
+	require.Equal(t, srcOthers, others(t, src, a.MailboxID), "bystanders at the source")
+	after := others(t, dst, copied.MailboxID)
+	require.Equal(t, srcVars, variables(t, src), "global variables of the source")
+	require.Equal(t, dstVars, variables(t, dst), "global variables of the destination")
+	next := after[lab.KeyNextMailboxID]
+	require.NotEqual(t, dstOthers[lab.KeyNextMailboxID], next, "the counter advanced")
+	for _, m := range []map[string]string{dstOthers, after} {
+		delete(m, lab.KeyNextMailboxID)
+		delete(m, lab.KeyDeletedAccount) // that address's own row goes
+	}
+	require.Equal(t, dstOthers, after, "bystanders at the destination")
+
+	e := s.entry(t, a)
+	require.Equal(t, dst.Host, e.Value("zimbraMailHost"))
+	require.Equal(t, "lmtp:"+dst.Host+":7025", e.Value("zimbraMailTransport"))
+	for _, same := range []string{"zimbraAccountStatus", "zimbraMailStatus"} {
+		require.Equal(t, before.Value(same), e.Value(same), same)
+	}
+}
+
+func digest(t testing.TB, a *lab.Account) map[string]string {
+	t.Helper()
+	d, err := a.Digest(t.Context())
+	require.NoError(t, err)
+	return d
+}
+
+func others(t testing.TB, s *lab.Store, except ...uint32) map[string]string {
+	t.Helper()
+	d, err := s.Bystanders(t.Context(), except...)
+	require.NoError(t, err)
+	return maps.Clone(d)
+}
+
+func variables(t testing.TB, s *lab.Store) map[string]string {
+	t.Helper()
+	v, err := s.GlobalVariables(t.Context())
+	require.NoError(t, err)
+	return v
+}
