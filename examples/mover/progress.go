@@ -30,7 +30,7 @@ func (p *progress) event(e zimbra.Event) {
 	case zimbra.EventBegun:
 		p.begun, p.shown = e.T, e.T
 		if p.terminal {
-			p.overwrite("%s  %-20s", e.Phase, e.Step)
+			p.overwrite("%-9s %-20s ...", e.Phase, e.Step)
 		}
 	case zimbra.EventProgress:
 		p.far(e)

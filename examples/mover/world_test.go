@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/zmlift/zmlift/ldapattr"
 	"github.com/zmlift/zmlift/zimbra"
 	"github.com/zmlift/zmlift/zimbra/zimbratest"
 )
@@ -406,4 +407,76 @@ func TestUnknownStore(t *testing.T) {
 	r := runIn(t, well(w), "plan", zimbratest.Alice, "--to", "mail3.test")
 	require.Equal(t, exitUsage, r.code)
 	require.Equal(t, "mover: --to mail3.test: not in [stores]; there are mail1.test, mail2.test\n", r.err)
+}
+
+// renamed is a directory that knows Alice by one more address.
+type renamed struct{ zimbra.Directory }
+
+const oldAddress = "al@old.example"
+
+func (d renamed) Lookup(ctx context.Context, base, filter string, attrs ...string) (ldapattr.Entry, error) {
+	return d.Directory.Lookup(ctx, base, strings.ReplaceAll(filter, oldAddress, zimbratest.Alice), attrs...)
+}
+
+// A move is found again by an address that only LDAP knows.
+func TestMoveByAnotherAddress(t *testing.T) {
+	w := zimbratest.New()
+	require.Zero(t, runIn(t, well(w), presync...).code)
+	a := &app{world: func(c *zimbra.Config) { c.Directory = renamed{c.Directory} }}
+	r := a.runIn(t, well(w), "move", oldAddress, "--to", zimbratest.Dest)
+	require.Zero(t, r.code, r.err)
+	require.Len(t, w.Moves(), 1)
+	require.Empty(t, w.Check())
+}
+
+// A move to another store has to be ended first.
+func TestMoveElsewhere(t *testing.T) {
+	w := zimbratest.New()
+	require.Zero(t, runIn(t, well(w), presync...).code)
+	a := &app{world: func(c *zimbra.Config) { c.Stores["mail3.test"] = c.Stores[zimbratest.Dest] }}
+	r := a.runIn(t, well(w), "move", zimbratest.Alice, "--to", "mail3.test")
+	require.Equal(t, exitProblems, r.code, r.err)
+	require.Contains(t, r.err, "unfinished-move ("+w.Moves()[0]+"): a move of this account to mail2.test was begun")
+	require.Len(t, w.Moves(), 1)
+}
+
+func TestWarnings(t *testing.T) {
+	var out, err buffer
+	a := &app{out: &out, err: &err, getenv: getenv}
+	require.Zero(t, a.run(t.Context(), []string{"status", "--config", writeConfig(t, good+"memcached = [\"a:1\"]\n")}))
+	require.Equal(t, "no moves\n", out.String())
+	require.Contains(t, err.String(), "mover: warning: stores.\"mail2.example.com\".memcached is not used yet")
+}
+
+// A terminal's line is overwritten and wiped before other text comes; elsewhere progress is a line now and then.
+func TestProgress(t *testing.T) {
+	at := func(ms int) time.Time {
+		return time.Date(2026, 3, 1, 2, 0, 0, 0, time.UTC).Add(time.Duration(ms) * time.Millisecond)
+	}
+	events := []zimbra.Event{
+		{Kind: zimbra.EventBegun, T: at(0), Phase: "presync", Step: "presync-files"},
+		{Kind: zimbra.EventProgress, T: at(50), Phase: "presync", Step: "presync-files", Done: 1, Unit: "files"},
+		{Kind: zimbra.EventProgress, T: at(2000), Phase: "presync", Step: "presync-files", Done: 2000, Total: 4000, Unit: "bytes", ETAms: 2000},
+		{Kind: zimbra.EventProgress, T: at(12000), Phase: "presync", Step: "presync-files", Done: 3, Unit: "files"},
+		{Kind: zimbra.EventDone, T: at(90000), Phase: "presync", Step: "presync-files"},
+		{Kind: zimbra.EventFailed, T: at(90000), Phase: "ready", Step: "ready"},
+		{Kind: "of a later version", T: at(90000)},
+	}
+	for terminal, want := range map[bool]string{
+		false: "02:00:12  presync   presync-files        3 files\n" +
+			"02:01:30  presync   presync-files        1m30s\n" +
+			"02:01:30  ready     ready                failed\n",
+		true: "\r\x1b[Kpresync   presync-files        ..." +
+			"\r\x1b[Kpresync   presync-files        2.0 kB of 4.0 kB, 2.0 s left" +
+			"\r\x1b[Kpresync   presync-files        3 files" +
+			"\r\x1b[K02:01:30  presync   presync-files        1m30s\n" +
+			"02:01:30  ready     ready                failed\n",
+	} {
+		var b buffer
+		p := newProgress(&b, terminal)
+		for _, e := range events {
+			p.event(e)
+		}
+		require.Equal(t, want, b.String())
+	}
 }
