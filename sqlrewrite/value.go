@@ -285,7 +285,8 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 		return
 	}
 	if to == "" && !quoted {
-		s.refuse(tg, "an empty new value for hexadecimal digits")
+		s.put(tg, len(b), []byte("''")) // no digits are no literal
+		return
 	}
 	upper := bytes.ContainsAny(digits, "ABCDEF") || len(bytes.Trim(digits, "0123456789")) == 0
 	s.scratch = append(s.scratch[:0], b[:prefix]...)
