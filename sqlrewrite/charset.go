@@ -14,7 +14,8 @@ type charset struct {
 
 var utf8mb4 = &charset{name: "utf8mb4", utf8: true, max: 0xf4}
 
-// charsets are those that a connection can have. ucs2, utf16, utf16le and utf32 cannot be a connection's, and in swe7 a backslash is a letter.
+// charsets are those that a connection can have. ucs2, utf16, utf16le and utf32 cannot be a connection's, in swe7 a backslash is a letter, and in
+// armscii8 a quote has a second code.
 var charsets = func() map[string]*charset {
 	m := map[string]*charset{
 		"utf8mb4": utf8mb4,
@@ -31,7 +32,7 @@ var charsets = func() map[string]*charset {
 		}},
 	}
 	for name := range strings.FieldsSeq("ascii latin1 latin2 latin5 latin7 cp1250 cp1251 cp1256 cp1257 cp850 cp852 cp866 dec8 hp8 koi8r koi8u greek " +
-		"hebrew tis620 armscii8 geostd8 keybcs2 macce macroman gb2312 euckr ujis eucjpms") {
+		"hebrew tis620 geostd8 keybcs2 macce macroman gb2312 euckr ujis eucjpms") {
 		m[name] = &charset{}
 	}
 	for name, c := range m {

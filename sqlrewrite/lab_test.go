@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"slices"
@@ -89,9 +90,14 @@ func fillHostile(t *testing.T, db *sql.DB) {
 }
 
 // oracleRules are the rules, and what the server does instead of them.
-func oracleRules() []sqlrewrite.Column {
+//
+// Where the charset is not UTF-8, a backslash is no key, because a value that is not ASCII might be one.
+func oracleRules(unicode bool) []sqlrewrite.Column {
 	ids := map[string]string{"1234": "1052700", "7": "8", "8": "7", "-7": "70"}
 	texts := map[string]string{"1": "5", "3": "5", "": "was empty", "'": `\'"`, `\`: "\x00\n\r\x1a'`\"\\", "it's \\ a \"test\"\n": "", "0x31": "it's"}
+	if !unicode {
+		maps.DeleteFunc(texts, func(from, _ string) bool { return strings.Contains(from, `\`) })
+	}
 	var rules []sqlrewrite.Column
 	for _, c := range []struct {
 		table, column string
@@ -217,14 +223,14 @@ func TestOracle(t *testing.T) {
 			var dump bytes.Buffer
 			require.NoError(t, s.Run(t.Context(), command("mariadb-dump", append(args, sourceDB)...), nil, &dump))
 
-			rules := sqlrewrite.Rules{Columns: oracleRules(), Context: sqlrewrite.Context{Database: sourceDB}}
-			databases := slices.Contains(args, "--databases")
-			if databases {
-				rules.Databases = map[string]string{sourceDB: loadedDB}
-			}
 			charset := "utf8mb4"
 			if _, c, ok := strings.Cut(flags, "--default-character-set="); ok {
 				charset, _, _ = strings.Cut(c, " ")
+			}
+			rules := sqlrewrite.Rules{Columns: oracleRules(slices.Contains([]string{"utf8mb4", "utf8", "binary"}, charset)), Context: sqlrewrite.Context{Database: sourceDB}}
+			databases := slices.Contains(args, "--databases")
+			if databases {
+				rules.Databases = map[string]string{sourceDB: loadedDB}
 			}
 			if strings.Contains(flags, "--skip-set-charset") {
 				rules.Context.Charset = charset

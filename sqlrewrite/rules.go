@@ -60,7 +60,7 @@ type Rewriter struct {
 	unknown   Policy
 	database  string
 	charset   *charset
-	nonASCII  bool // some name in the rules is not ASCII
+	nonASCII  bool // some name in the rules is foreign
 }
 
 // A rule is a Column, prepared.
@@ -68,7 +68,7 @@ type rule struct {
 	Column
 	folded   string
 	numbers  map[string]string // keys by the number that they are; "" where several are the same
-	nonASCII bool              // some key is not ASCII
+	nonASCII bool              // some key is foreign
 }
 
 // Compile checks the rules and returns a Rewriter for them, or an error that names every mistake in them, joined by errors.Join. The
@@ -123,7 +123,7 @@ func (c *compiler) name(where, what, s string) {
 		c.mistake("%s: no %s", where, what)
 	case !utf8.ValidString(s) || strings.ContainsRune(s, 0):
 		c.mistake("%s: the %s %q is not a name", where, what, s)
-	case !ascii(s):
+	case foreign(s):
 		c.r.nonASCII = true
 	}
 }
@@ -201,7 +201,7 @@ func (c *compiler) given(key string, columns []string) {
 func (ru *rule) index() {
 	ru.numbers = map[string]string{}
 	for from := range ru.Map {
-		ru.nonASCII = ru.nonASCII || !ascii(from)
+		ru.nonASCII = ru.nonASCII || foreign(from)
 		var n number
 		if !n.parse([]byte(from)) {
 			continue
@@ -219,6 +219,9 @@ func (ru *rule) index() {
 
 // fold brings a column's name to the form in which the server compares it.
 func fold(s string) string { return strings.ToLower(s) }
+
+// foreign says whether bytes that are not ASCII may be this text in some charset. sjis and ujis have a second backslash.
+func foreign(s string) bool { return !ascii(s) || strings.Contains(s, `\\`) }
 
 func ascii[T string | []byte](s T) bool {
 	for i := range len(s) {
