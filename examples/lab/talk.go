@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/zmlift/zmlift/zimbra"
+)
+
+// talk tells on standard error what happens.
+type talk struct {
+	mu    sync.Mutex
+	w     io.Writer
+	phase zimbra.Phase
+	shown time.Time // when progress was shown last
+}
+
+// Write lets the lab talk too.
+func (t *talk) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.w.Write(b)
+}
+
+func (t *talk) say(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
+
+// event is the zimbra.Config's OnEvent. zimbra calls it from one goroutine.
+func (t *talk) event(e zimbra.Event) {
+	switch e.Kind {
+	case zimbra.EventBegun:
+		if e.Phase != t.phase {
+			t.phase = e.Phase
+			t.say("%s", e.Phase)
+		}
+	case zimbra.EventProgress:
+		if e.T.Sub(t.shown) < time.Second {
+			return
+		}
+		t.shown = e.T
+		if e.Total > 0 {
+			t.say("  %s: %d of %d %s", e.Step, e.Done, e.Total, e.Unit)
+		} else {
+			t.say("  %s: %d %s", e.Step, e.Done, e.Unit)
+		}
+	case zimbra.EventFailed:
+		t.say("  %s: failed", e.Step)
+	case zimbra.EventLocked:
+		t.say("  %s is locked out from here", e.Account)
+	case zimbra.EventCommitted:
+		t.say("  %s lives at the destination from here", e.Account)
+	case zimbra.EventUnlocked:
+		t.say("  %s is let in again", e.Account)
+	}
+}
