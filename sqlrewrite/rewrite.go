@@ -37,6 +37,7 @@ func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (s
 		selected: r.database != "",
 		created:  map[string]*columns{},
 		user:     map[string]string{},
+		assigned: map[string]bool{},
 	}
 	defer func() {
 		stats = s.stats

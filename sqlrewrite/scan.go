@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -44,6 +45,7 @@ type scanner struct {
 	edits     []edit // of what is held back, in order
 
 	version bool   // inside /*! */, whose text is code
+	always  bool   // and that of every server
 	delim   []byte // what ends a statement
 	charset *charset
 	ansi    bool // ANSI_QUOTES
@@ -66,6 +68,7 @@ type scanner struct {
 	head     head
 	created  map[string]*columns
 	user     map[string]string // user variables whose values are known
+	assigned map[string]bool   // by the SET under way: servers differ in whether its later parts see that
 }
 
 // An edit replaces input in a statement that is held back.
@@ -385,6 +388,7 @@ func (s *scanner) comment() bool {
 				s.failHere("a version comment in a version comment")
 			}
 			s.version = true
+			s.always = everyServer(s.buf[s.pos : s.pos+digits])
 			s.pos += digits
 		} else {
 			s.blockComment(digits)
@@ -460,10 +464,23 @@ func (s *scanner) versionComment() (code bool, opening int) {
 	return true, n
 }
 
-// blockComment passes over a comment, whose opening has n bytes. Where servers differ about a comment in it, that is refused.
+// everyServer says whether every server executes a version comment with this opening.
+func everyServer(opening []byte) bool {
+	digits := strings.TrimPrefix(string(opening), "/*!")
+	n, _ := strconv.Atoi(digits)
+	return len(digits) < len(opening)-2 && n <= 50503
+}
+
+// blockComment passes over a comment, whose opening has n bytes. What no server executes is code to clients all the same: they look for quotes and
+// delimiters in it, and for comments, about which servers differ. Such comments are refused.
 func (s *scanner) blockComment(n int) {
 	version := n > 2
 	s.pos += n
+	if c, _ := s.peek(0); version && c == '\\' {
+		if c, _ = s.peek(1); c == '-' { // a command to clients: from here on, no commands
+			s.pos += 2
+		}
+	}
 	for {
 		if !version {
 			if k := bytes.IndexByte(s.buf[s.pos:s.end], '*'); k >= 0 {
@@ -482,8 +499,10 @@ func (s *scanner) blockComment(n int) {
 		case c == '*' && next == '/':
 			s.pos += 2
 			return
-		case version && c == '/' && next == '*':
+		case version && (c == '/' && next == '*' || c == '-' && next == '-'):
 			s.failHere("a comment in a version comment that no server executes")
+		case version && (strings.IndexByte("'\"`#\\;", c) >= 0 || s.atDelimiter()):
+			s.failHere("a version comment that no server executes, and clients read otherwise")
 		}
 		s.pos++
 	}

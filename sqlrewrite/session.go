@@ -15,6 +15,7 @@ const (
 // is read. Of user variables it remembers text, because dumps save such settings in them.
 func (s *scanner) set() {
 	t := s.next()
+	clear(s.assigned)
 	switch {
 	case s.is(t, "STATEMENT"):
 		s.fail(t.from, "SET STATEMENT is not understood")
@@ -181,11 +182,12 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 		switch {
 		case a.scope == user:
 			value, known = s.user[a.name]
+			known = known && !s.assigned["@"+a.name]
 		case a.scope == globally:
 		case a.name == "sql_mode":
-			value, known = s.mode(), true
+			value, known = s.mode(), !s.assigned[a.name]
 		case a.name == "character_set_client":
-			value, known = s.charset.name, true
+			value, known = s.charset.name, !s.assigned[a.name]
 		}
 	}
 	depth := 0
@@ -210,7 +212,8 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 // assign follows one assignment.
 func (s *scanner) assign(a assignment, value string, known, global bool) {
 	if a.scope == user {
-		if known && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
+		s.assigned["@"+a.name] = true
+		if known && (!a.at.version || s.always) && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
 			s.user[a.name] = value
 		} else {
 			delete(s.user, a.name)
@@ -220,6 +223,7 @@ func (s *scanner) assign(a assignment, value string, known, global bool) {
 	if a.name != "sql_mode" && a.name != "character_set_client" || a.scope == globally {
 		return
 	}
+	s.assigned[a.name] = true
 	switch {
 	case a.scope == bare && global && !isMark(a.at, '@'):
 		s.fail(a.at.from, "%s behind GLOBAL: whose it is depends on the server", a.name)
@@ -267,6 +271,9 @@ func (s *scanner) setCharset(t token, name string) {
 	if c == nil {
 		s.fail(t.from, "a charset that is not known, or cannot be a connection's")
 	}
+	if t.version && !s.always && c != s.charset {
+		s.fail(t.from, "a charset in a comment that not every server executes")
+	}
 	s.charset = c
 }
 
@@ -286,6 +293,7 @@ var modes = func() map[string][2]bool {
 }()
 
 func (s *scanner) setMode(t token, list string) {
+	ansi, literal := s.ansi, s.literal
 	s.ansi, s.literal = false, false
 	for w := range strings.SplitSeq(list, ",") {
 		m, ok := modes[strings.ToUpper(strings.Trim(w, " "))]
@@ -293,6 +301,9 @@ func (s *scanner) setMode(t token, list string) {
 			s.fail(t.from, "a word in sql_mode that is not known")
 		}
 		s.ansi, s.literal = s.ansi || m[0], s.literal || m[1]
+	}
+	if t.version && !s.always && (ansi != s.ansi || literal != s.literal) {
+		s.fail(t.from, "an sql_mode that changes how text is read, in a comment that not every server executes")
 	}
 }
 

@@ -1,0 +1,149 @@
+package sqlrewrite_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zmlift/zmlift/internal/lab"
+	"github.com/zmlift/zmlift/sqlrewrite"
+)
+
+// evasions put a statement, UPDATE, where a client might see code and a rewriter might not. Whatever is let through, the real client must not
+// execute it.
+var evasions = []string{
+	"/*!999999 ; UPDATE */;",
+	"/*!999999\\- ; UPDATE */;",
+	"/*!999999 \n; UPDATE\n */;",
+	"/*M!999999 ; UPDATE */;",
+	"/*M!999999\\- ; UPDATE */;",
+	"/*!50000 SET @x=1 /* ; UPDATE */ */;",
+	"/*!50000 SET @x=1 ; UPDATE */;",
+	"/*!50000 SET @x='*/' */; UPDATE",
+	"/*!50000 SET @x=1 -- */ ; UPDATE\n */;",
+	"/*!50000 SET @x=1 # */ ; UPDATE\n */;",
+	"/*T! ; UPDATE */;",
+	"/*T![x] ; UPDATE */;",
+	"/* ; UPDATE */;",
+	"/*+ ; UPDATE */;",
+	"/*/ ; UPDATE */;",
+	"/*! ; UPDATE */;",
+	"/*!5 SET @x=1 ; UPDATE */;",
+	"/*!99999 SET @x=1 */; /*!99999 ; UPDATE */;",
+	"/*!999999 it's */ SET @x=1; UPDATE /*!999999 it's */;",
+	"/*!999999 ' */ SET @x='; UPDATE ';",
+	"/*!999999 \" */ SET @x='\"; UPDATE ';",
+	"/*!999999 ` */ SET @x='`; UPDATE ';",
+	"/*!999999 -- */ SET @x=1; UPDATE\n */;",
+	"/*!999999 # */ SET @x=1; UPDATE\n */;",
+	"/*!999999 /* */ SET @x=1; UPDATE */;",
+	"/*!999999 \\' */ SET @x=1; UPDATE",
+	"/* ' */ SET @x=1; /* ' ; UPDATE */;",
+	"SET @x=1 /* it's */, @y=2; SET @z='; UPDATE ';",
+	"SET @x=1 -- it's ; UPDATE\n, @y=2;",
+	"SET @x=1 # it's ; UPDATE\n, @y=2;",
+	"SET @x=1 --it's ; UPDATE\n;",
+	"SET @x='-- '; SET @y='\n; UPDATE -- ';",
+	"-- x\\\n; UPDATE",
+	"--\n; SET @x=1;",
+	"--\t'\n SET @x='; UPDATE ';",
+	"--\x01'\nSET @x='; UPDATE ';",
+	"--\xc2\xa0'\nSET @x='; UPDATE ';",
+	"-- '\rSET @x=1; UPDATE",
+	"# '\rSET @x=1; UPDATE",
+	"SET @x='\\\\'; SET @y='; UPDATE \\'';",
+	"SET @x=\"'\"; SET @y='\"; UPDATE ';",
+	"SET @x='\n'; SET @y='\\\n; UPDATE ';",
+	"SET sql_mode='NO_BACKSLASH_ESCAPES'; SET @x='\\'; SET @y='; UPDATE ';",
+	"SET sql_mode='ANSI_QUOTES'; SET @`a\"b`='; UPDATE ';",
+	"SET sql_mode='ANSI_QUOTES'; SET @\"a\\\"='; UPDATE ';",
+	"SET @m='NO_BACKSLASH_ESCAPES', sql_mode=@m; SET @x='\\'; SET @y='; UPDATE ';",
+	"/*!99999 SET sql_mode='NO_BACKSLASH_ESCAPES' */; SET @x='\\'; SET @y='; UPDATE ';",
+	"/*!60000 SET sql_mode='NO_BACKSLASH_ESCAPES' */; SET @x='\\'; SET @y='; UPDATE ';",
+	"/*M!110000 SET sql_mode='NO_BACKSLASH_ESCAPES' */; SET @x='\\'; SET @y='; UPDATE ';",
+	"/*!50000 SET sql_mode='NO_BACKSLASH_ESCAPES' */; SET @x='\\'; SET @y='; UPDATE ';",
+	"SET NAMES gbk; SET @x='\x81\\'; SET @y='; UPDATE ';",
+	"SET NAMES gbk; SET @x='\x81'; SET @y='; UPDATE ';",
+	"SET NAMES sjis; SET @x='\x83\\'; SET @y='; UPDATE ';",
+	"/*!40101 SET NAMES gbk */; SET @x='\x81\\'; SET @y='; UPDATE ';",
+	"/*!99999 SET NAMES gbk */; SET @x='\x81\\'; SET @y='; UPDATE ';",
+	"SET character_set_client=gbk; SET @x='\x81\\'; SET @y='; UPDATE ';",
+	"DELIMITER ;;\nSET @x=1;; UPDATE ;;\nDELIMITER ;\n",
+	"DELIMITER ;;\nSET @x='a' ;; \nDELIMITER ;\nSET @x='; UPDATE ';",
+	"DELIMITER x\nSET @y=1x UPDATE x\nDELIMITER ;\n",
+	"DELIMITER ;; -- x\nSET @y=1;;\nUPDATE ;;\nDELIMITER ;\n",
+	"/*\nDELIMITER ;;\n*/ SET @x=1; UPDATE",
+	"SET @x='\nDELIMITER ;;\n'; SET @y='; UPDATE ';",
+	"CREATE TABLE d1 (a int, delimiter int); SET @x='; UPDATE ';",
+	"CREATE TABLE d2 (a int,\ndelimiter int\n); UPDATE",
+	"CREATE TABLE d3 (a int,\ndelimiter ;; \n); SET @x=';; UPDATE ;;';",
+	"SET @x=1,\nuse=1; UPDATE",
+	"CREATE TABLE s1 (a int,\nsource int); UPDATE",
+	"SET @x=1 \\g UPDATE",
+	"SET @x=1 \\; UPDATE",
+	"SET @x=1\\G UPDATE",
+	"SET @x=`a\\`; UPDATE",
+	"\\d ;;\nSET @x=1; UPDATE ;;",
+	"INSERT INTO other VALUES (1,'\\');UPDATE ('');",
+	"INSERT INTO other VALUES (1,_gbk'\x81\\'); SET @y='; UPDATE ';",
+	"INSERT INTO other VALUES (1,N'\\''); SET @y='; UPDATE ';",
+	"INSERT INTO other VALUES (1,/*!50000 'x' */); SET @y='; UPDATE ';",
+	"INSERT INTO other VALUES (1,/*! 'x'); UPDATE -- */ 'y');",
+	"INSERT INTO other VALUES (1,'x' -- ');UPDATE\n);",
+	"INSERT INTO other VALUES (1,'x' --');UPDATE\n);",
+	"CREATE TABLE e1 (a int) COMMENT '; UPDATE ' AS SELECT 1;",
+	"INSERT INTO other VALUES (1,'\x00'); SET @y='\x00; UPDATE ';",
+}
+
+// What a rewriter lets through, the real client reads as the rewriter did.
+func TestClientReadsAlike(t *testing.T) {
+	l := lab.Shared(t)
+	s := l.Stores[0]
+	host, port, err := net.SplitHostPort(s.MySQLAddr)
+	require.NoError(t, err)
+	conf := filepath.Join(t.TempDir(), "client.cnf")
+	require.NoError(t, os.WriteFile(conf, []byte("[client]\nhost="+host+"\nport="+port+"\nuser="+s.MySQLUser+"\npassword="+s.MySQLPassword+"\n"), 0o600))
+	r, err := sqlrewrite.Compile(sqlrewrite.Rules{Columns: []sqlrewrite.Column{{Table: "t", Column: "id", Map: map[string]string{"1": "2"}}}})
+	require.NoError(t, err)
+	db := s.DB(t)
+	passed := 0
+	for _, c := range evasions {
+		in := strings.ReplaceAll(c, "UPDATE", "UPDATE t SET id=666;")
+		var out bytes.Buffer
+		if _, err := r.Rewrite(t.Context(), &out, strings.NewReader(in)); err != nil {
+			continue
+		}
+		passed++
+		for _, stmt := range []string{
+			"DROP DATABASE IF EXISTS mboxgroup98", "CREATE DATABASE mboxgroup98", "CREATE TABLE mboxgroup98.t (id INT)", "INSERT INTO mboxgroup98.t VALUES (2)",
+			"CREATE TABLE mboxgroup98.other (a INT, b VARCHAR(99))",
+		} {
+			_, err := db.ExecContext(t.Context(), stmt)
+			require.NoError(t, err)
+		}
+		charset := "utf8mb4" // a dump is loaded in the charset it was made in
+		for _, other := range []string{"gbk", "sjis"} {
+			if strings.Contains(in, other) {
+				charset = other
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), "mariadb", "--defaults-file="+conf, "--force", "--default-character-set="+charset, "mboxgroup98")
+		cmd.Stdin = &out
+		said, err := cmd.CombinedOutput()
+		var n int
+		require.NoError(t, db.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM mboxgroup98.t WHERE id<>2").Scan(&n))
+		if n > 0 {
+			t.Errorf("%q goes through, and a client executes the UPDATE in it: %v %s", in, err, said)
+		}
+	}
+	_, err = db.ExecContext(t.Context(), "DROP DATABASE IF EXISTS mboxgroup98")
+	require.NoError(t, err)
+	require.Positive(t, passed)
+	t.Log(passed, "of", len(evasions), "went through")
+}
