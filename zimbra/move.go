@@ -36,7 +36,7 @@ func (mv *Move) Close() error {
 }
 
 // Run carries the move forward through the given phase: PhasePresync, PhaseReady, PhaseCutover or PhaseFinish. It may be repeated: nil
-// again when the move is there already.
+// again when the move is there already, but a presync then copies what has changed.
 //
 // When Run returns an error before the commit, the account has been let in again at the source, unless the error says that it could not;
 // what was copied is kept. Run may then be called again, or Rollback. After the commit Run only goes forward, and a cancelled ctx does not
@@ -48,7 +48,7 @@ func (mv *Move) Run(ctx context.Context, through Phase) error {
 	default:
 		return fmt.Errorf("zimbra: Run through %q: want %q, %q, %q or %q", through, PhasePresync, PhaseReady, PhaseCutover, PhaseFinish)
 	}
-	if mv.st.rollback {
+	if mv.st.rollback && !mv.st.committed {
 		return fmt.Errorf("%w: %s: only Rollback goes on with it", ErrRolledBack, mv.id)
 	}
 	return mv.session(ctx, through)
@@ -78,7 +78,11 @@ func (mv *Move) Rollback(ctx context.Context) error {
 			return err
 		}
 	}
-	return mv.session(ctx, PhaseRollback)
+	err := mv.session(ctx, PhaseRollback)
+	if mv.st.committed { // a commit that was under way came first, and the move was carried on
+		return errors.Join(fmt.Errorf("%w: %s lives on %s", ErrCommitted, mv.st.plan.Account.Name, mv.st.plan.Dest.Host), err)
+	}
+	return err
 }
 
 // begin opens a run in the journal: what earlier runs had done no longer counts.
@@ -88,8 +92,8 @@ func (mv *Move) begin(ctx context.Context) error {
 
 // session does one step after the other until there is none.
 func (mv *Move) session(ctx context.Context, through Phase) error {
-	if mv.st.next(through) == nil {
-		return nil
+	if mv.st.ended || through != PhasePresync && mv.st.next(through) == nil {
+		return nil // a presync may always be repeated: the user has worked meanwhile
 	}
 	stop := mv.events.run()
 	defer stop()
@@ -201,7 +205,7 @@ func (mv *Move) before(ctx context.Context, st *step) (any, error) {
 
 // at says where an error happened.
 func (mv *Move) at(st *step, err error) error {
-	return &StepError{Account: mv.st.plan.Account.Name, Phase: st.phase, Step: st.name, Err: err, Hint: hint(err)}
+	return &StepError{Account: mv.st.plan.Account.Name, Phase: st.phase, Step: st.name, Err: err, Hint: mv.hint(err)}
 }
 
 // mustFinish says whether a step has to be carried out although the caller may have gone.
@@ -253,11 +257,14 @@ func (mv *Move) emergency(phase Phase, err error) bool {
 }
 
 // hint says what helps against an error.
-func hint(err error) string {
+func (mv *Move) hint(err error) string {
 	for _, h := range hints {
 		if errors.Is(err, h.err) {
 			return h.hint
 		}
+	}
+	if mv.st.committed {
+		return "the account is moved: run `mover resume ACCOUNT` to finish"
 	}
 	return "run `mover resume ACCOUNT` to go on, or `mover rollback ACCOUNT` to undo"
 }
@@ -271,6 +278,6 @@ var hints = []struct {
 	{ErrFenced, "use the state directory of the mover that took over; `mover status ACCOUNT` shows it"},
 	{ErrMaintenance, "set zimbraAccountStatus to what it should be, then run `mover resume ACCOUNT`"},
 	{ErrPlanStale, "run `mover rollback ACCOUNT` and make a new plan"},
-	{ErrOverBudget, "raise Limits.LockBudget or wait for a quieter time, then run `mover resume ACCOUNT`"},
+	{ErrOverBudget, "wait for a quieter time, then run `mover resume ACCOUNT`; Limits.LockBudget is the bound"},
 	{ErrCleanupPending, "run `mover resume ACCOUNT` when the servers named here answer again"},
 }

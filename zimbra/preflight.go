@@ -132,6 +132,9 @@ func (pf *preflight) run(ctx context.Context) {
 	case errors.Is(err, ldapattr.ErrAmbiguous):
 		pf.add(CodeAmbiguous, pf.req.Account, "name the account by its zimbraId", false, "more than one account matches")
 		return
+	case errors.Is(err, ldapattr.ErrCredentials):
+		pf.add(CodeLogin, pf.m.cfg.DirectoryName, "check [ldap] bind_dn and password", false, "%v", err)
+		return
 	case err != nil:
 		pf.add(CodeDirectory, pf.m.cfg.DirectoryName, "check [ldap] url, bind_dn, password and start_tls", false, "%v", err)
 		return

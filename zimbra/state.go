@@ -184,10 +184,10 @@ func (s *state) didStep(e Entry) error {
 // outcome says how far the move has come, in a word for reports.
 func (s *state) outcome() string {
 	switch {
-	case s.rollback && s.ended:
-		return OutcomeRolledBack
 	case s.committed && s.ended:
 		return OutcomeMoved
+	case s.rollback && s.ended:
+		return OutcomeRolledBack
 	case s.committed && s.served:
 		return OutcomePending
 	}

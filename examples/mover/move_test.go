@@ -27,6 +27,9 @@ func moveAndLook(t *testing.T, s *site, a *lab.Account) {
 
 	r := s.report(t, "move", a.Name, "--to", dst.Host)
 
+	for _, st := range r.Steps {
+		t.Logf("%-10s %-24s %.3f", st.Phase, st.Step, st.Seconds)
+	}
 	require.Equal(t, own, digest(t, a), "the source's rows and files are what they were")
 	copied, err := a.At(t.Context(), dst)
 	require.NoError(t, err)
