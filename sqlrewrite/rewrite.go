@@ -88,7 +88,7 @@ func (s *scanner) statement() bool {
 		s.copyTo(s.pos)
 		return false
 	}
-	s.complete = false
+	s.complete, s.whole = false, false
 	s.start = s.offset()
 	if s.repeatedHead() {
 		s.rows()

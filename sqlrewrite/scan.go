@@ -60,6 +60,7 @@ type scanner struct {
 	stats    Stats
 	complete bool // the last line so far is a dump's closing line
 	preface  bool // no statement has been seen yet
+	whole    bool // the statement's delimiter has been read
 	start    int64
 	database []byte // the current one, by its name in the input
 	selected bool   // there is one
@@ -79,7 +80,7 @@ type edit struct {
 
 // fail stops the scan at an offset. Where nothing follows what is not understood, it may be half a word, or half a comment's mark.
 func (s *scanner) fail(offset int64, format string, args ...any) {
-	if s.pos == s.end && !s.more() {
+	if !s.whole && s.pos == s.end && !s.more() {
 		s.truncated("a statement")
 	}
 	line := s.lines + 1 + bytes.Count(s.buf[:max(0, min(int(offset-s.base), s.end))], []byte{'\n'})

@@ -62,6 +62,7 @@ func (s *scanner) next() token {
 		t.kind, t.mark = mark, c
 	}
 	t.to = s.offset()
+	s.whole = t.kind == delimiter
 	return t
 }
 

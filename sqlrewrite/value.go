@@ -331,12 +331,12 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 		s.refuse(tg, "a number in an odd spelling")
 	}
 	if to, ok := s.find(tg, b); ok {
+		s.scratch = append(s.scratch[:0], to...)
 		switch {
 		case to == string(b):
-		case !m.parse([]byte(to)) || m.sign == '+':
+		case !m.parse(s.scratch) || m.sign == '+':
 			s.refuse(tg, "the new value is no number, and the old one has no quotes")
 		default:
-			s.scratch = append(s.scratch[:0], to...)
 			s.put(tg, len(b), s.scratch)
 		}
 		return
@@ -353,7 +353,8 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 	if to == key {
 		return
 	}
-	if !m.parse([]byte(to)) || !m.integer() || !n.integer() {
+	s.canonical = append(s.canonical[:0], to...)
+	if !m.parse(s.canonical) || !m.integer() || !n.integer() {
 		s.refuse(tg, "an entry's number in a spelling that the new value cannot take")
 	}
 	width := 0

@@ -1,0 +1,167 @@
+package sqlrewrite_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zmlift/zmlift/sqlrewrite"
+)
+
+// caseRules are for table t, whose second column is mapped strictly and whose third is not.
+func caseRules() sqlrewrite.Rules {
+	return sqlrewrite.Rules{
+		Columns: []sqlrewrite.Column{
+			{Table: "t", Column: "id", Map: map[string]string{"1234": "91234", "-7": "-8", "it's": "a\\b'\n\"\x00\x1a", "Ünï": "Öß", "7": "0"}},
+			{Table: "t", Column: "n", Map: map[string]string{"1": "5", "12.50": "13", "x": "y", "AB": "CD", "e": "", "1e20": "7"}, Unmapped: sqlrewrite.Pass},
+			{Database: "old", Table: "d", Column: "id", Map: map[string]string{"1": "2"}, Unmapped: sqlrewrite.Pass},
+		},
+		Databases: map[string]string{"old": "new`er", "same": "same"},
+		Context: sqlrewrite.Context{Database: "here", Columns: map[string][]string{
+			"t": {"a", "id", "n"}, "old.d": {"id", "x"}, "here.given": {"a", "b"}}},
+	}
+}
+
+const create = "CREATE TABLE `t` (`a` int, `id` int, `n` int);\n"
+
+// good has inputs and outputs. An empty output says that nothing changes.
+var good = []struct{ name, in, want string }{
+	{"empty", "", ""},
+	{"only space", " \n\t", ""},
+	{"empty statements", ";; ;\n", ""},
+	{"BOM", "\ufeff-- x\nINSERT INTO x VALUES (1);", ""},
+	{"given order", "INSERT INTO t VALUES (1234,1234,1234);", "INSERT INTO t VALUES (1234,91234,1234);"},
+	{"no space", "INSERT INTO`t`VALUES(1234,1234,1234);", "INSERT INTO`t`VALUES(1234,91234,1234);"},
+	{"list", "INSERT INTO t (id,N,`a`) VALUES (1234,1,1234),(1234,1,1);", "INSERT INTO t (id,N,`a`) VALUES (91234,5,1234),(91234,5,1);"},
+	{"quotes stay", `INSERT INTO t VALUES (1,'1234','1'),(1,"1234","1");`, `INSERT INTO t VALUES (1,'91234','5'),(1,"91234","5");`},
+	{"escapes", `INSERT INTO t VALUES (1,'it\'s',2),(1,'it''s',2),(1,"it's",2),(1,'\i\t''s',2);`, "-"},
+	{"escapes out", `INSERT INTO t VALUES (1,'it\'s',2),(1,'it''s',2),(1,"it's",2);`,
+		`INSERT INTO t VALUES (1,'a\\b\'\n\"\0\Z',2),(1,'a\\b\'\n\"\0\Z',2),(1,"a\\b\'\n\"\0\Z",2);`},
+	{"literal backslashes", `SET sql_mode='NO_BACKSLASH_ESCAPES';INSERT INTO t VALUES ('\','it''s','\'),(1,"it's",2);`,
+		"SET sql_mode='NO_BACKSLASH_ESCAPES';INSERT INTO t VALUES ('\\','a\\b''\n\"\x00\x1a','\\'),(1,\"a\\b'\n\"\"\x00\x1a\",2);"},
+	{"umlauts", `INSERT INTO t VALUES ('Ünï','Ünï','Ünï');`, `INSERT INTO t VALUES ('Ünï','Öß','Ünï');`},
+	{"negative", "INSERT INTO t VALUES (-7,-7,-7);", "INSERT INTO t VALUES (-7,-8,-7);"},
+	{"zerofill", "INSERT INTO t VALUES (1,001234,00001);", "INSERT INTO t VALUES (1,091234,00005);"},
+	{"zerofill too narrow", "INSERT INTO t VALUES (1,01234,00001);", "INSERT INTO t VALUES (1,91234,00005);"},
+	{"decimal", "INSERT INTO t VALUES (1,7.00,12.50),(1,-7.0,1.000),(1,1234.,12.500);", "-"},
+	{"decimals", "INSERT INTO t VALUES (1,7.00,12.50),(1,-7.0,1.000);", "INSERT INTO t VALUES (1,0.00,13),(1,-8.0,5.000);"},
+	{"other numbers", "INSERT INTO t VALUES (1,7,1.5e-3),(1,7,1e20),(1,7,1.1),(1,7,-1),(1,7,11);", "INSERT INTO t VALUES (1,0,1.5e-3),(1,0,7),(1,0,1.1),(1,0,-1),(1,0,11);"},
+	{"NULL", "INSERT INTO t VALUES (NULL,NULL,null);", ""},
+	{"hex", "INSERT INTO t VALUES (0x41,7,0x4142),(1,0x31323334,0x65),(1,X'37',x'65'),(1,7,x''),(1,7,0xabcd);",
+		"INSERT INTO t VALUES (0x41,0,0x4344),(1,0x3931323334,''),(1,X'30',x''),(1,0,x''),(1,0,0xabcd);"},
+	{"binary", `INSERT INTO t VALUES (_binary 'x\'',_binary '7',_binary'AB'),(1,_binary "it's",2);`,
+		`INSERT INTO t VALUES (_binary 'x\'',_binary '0',_binary'CD'),(1,_binary "a\\b\'\n\"\0\Z",2);`},
+	{"space", "INSERT INTO t VALUES\n ( 1 ,\t1234\r\n, 1 ) , (1,7,1)\n;", "INSERT INTO t VALUES\n ( 1 ,\t91234\r\n, 5 ) , (1,0,5)\n;"},
+	{"other literals", `INSERT INTO t VALUES (x'41',7,2),(N'a',7,2),(b'01',7,2),(_utf8mb4"a",7,2),(TRUE,7,2),(DEFAULT,7,2),(now(),7,2),(-(1+2)*concat('a',","),7,2),('a' 'b)',7,2),(@x,7,2);`,
+		`INSERT INTO t VALUES (x'41',0,2),(N'a',0,2),(b'01',0,2),(_utf8mb4"a",0,2),(TRUE,0,2),(DEFAULT,0,2),(now(),0,2),(-(1+2)*concat('a',","),0,2),('a' 'b)',0,2),(@x,0,2);`},
+	{"IGNORE and REPLACE", "INSERT  IGNORE INTO t VALUES (1,7,1);REPLACE INTO t VALUES (1,7,1);insert t value (1,7,1);",
+		"INSERT  IGNORE INTO t VALUES (1,0,5);REPLACE INTO t VALUES (1,0,5);insert t value (1,0,5);"},
+	{"ON DUPLICATE KEY", "INSERT INTO t VALUES (1,7,1) ON DUPLICATE KEY UPDATE a=VALUES(id)+if(1,2,3), t.a = 7;INSERT INTO x VALUES (7) ON DUPLICATE KEY UPDATE id=7;",
+		"INSERT INTO t VALUES (1,0,5) ON DUPLICATE KEY UPDATE a=VALUES(id)+if(1,2,3), t.a = 7;INSERT INTO x VALUES (7) ON DUPLICATE KEY UPDATE id=7;"},
+	{"other tables", "INSERT INTO `T` VALUES (1234);INSERT INTO `t``` VALUES (1234,'7'),();INSERT INTO x SELECT 7 FROM t;INSERT INTO x SET id=7;INSERT INTO y (SELECT 1);", ""},
+	{"rows of any length", "INSERT INTO x VALUES (1),(1,2);", ""},
+	{"databases", "INSERT INTO old.d VALUES (1,1);INSERT INTO d VALUES (1,1);INSERT INTO here.d VALUES (1,1);USE old;INSERT INTO d VALUES (1,1);USE same;INSERT INTO d VALUES (1,1);",
+		"INSERT INTO `new``er`.d VALUES (2,1);INSERT INTO d VALUES (1,1);INSERT INTO here.d VALUES (1,1);USE `new``er`;INSERT INTO d VALUES (2,1);USE same;INSERT INTO d VALUES (1,1);"},
+	{"comments", "-- (1234\n--\n#1234;'\n/* it's ; 1234 */ INSERT INTO t /* 1234 */ VALUES -- (1234)\n (1,7,2);", "-- (1234\n--\n#1234;'\n/* it's ; 1234 */ INSERT INTO t /* 1234 */ VALUES -- (1234)\n (1,0,2);"},
+	{"comments in rows", "INSERT INTO t VALUES (1,7 /* 7 */,2), /* ) */ (1 -- ,7\n,/**/7,2)# ;\n;", "INSERT INTO t VALUES (1,0 /* 7 */,2), /* ) */ (1 -- ,7\n,/**/0,2)# ;\n;"},
+	{"two dashes and no comment", "INSERT INTO x VALUES (1--1);", ""},
+	{"sandbox", "/*M!999999\\- enable the sandbox mode */ \n/*!999999\\- x */;\n/*T! auto_random */;", ""},
+	{"renames", "USE `old`;USE old;CREATE DATABASE /*!32312 IF NOT EXISTS*/ `old` /*!40100 DEFAULT CHARACTER SET utf8mb4 */;DROP DATABASE IF EXISTS `old`;INSERT INTO `old` . `x` VALUES ('old');" +
+		"DROP TABLE IF EXISTS old.x,`x`;LOCK TABLES `old`.x WRITE, y READ LOCAL;/*!40000 ALTER TABLE `old`.`x` DISABLE KEYS */;ALTER DATABASE old CHARACTER SET utf8mb4;TRUNCATE old.x;",
+		"USE `new``er`;USE `new``er`;CREATE DATABASE /*!32312 IF NOT EXISTS*/ `new``er` /*!40100 DEFAULT CHARACTER SET utf8mb4 */;DROP DATABASE IF EXISTS `new``er`;INSERT INTO `new``er` . `x` VALUES ('old');" +
+			"DROP TABLE IF EXISTS `new``er`.x,`x`;LOCK TABLES `new``er`.x WRITE, y READ LOCAL;/*!40000 ALTER TABLE `new``er`.`x` DISABLE KEYS */;ALTER DATABASE `new``er` CHARACTER SET utf8mb4;TRUNCATE `new``er`.x;"},
+	{"renames in ANSI_QUOTES", `SET sql_mode=ANSI;USE "old";INSERT INTO "d" ("x","id") VALUES ('1','1');`, "SET sql_mode=ANSI;USE \"new`er\";INSERT INTO \"d\" (\"x\",\"id\") VALUES ('1','2');"},
+	{"references", "CREATE TABLE c (x int, FOREIGN KEY (x) REFERENCES `old`.`p` (`x`));ALTER TABLE c ADD CONSTRAINT y FOREIGN KEY (x) REFERENCES old.p (x);",
+		"CREATE TABLE c (x int, FOREIGN KEY (x) REFERENCES `new``er`.`p` (`x`));ALTER TABLE c ADD CONSTRAINT y FOREIGN KEY (x) REFERENCES `new``er`.p (x);"},
+	{"create", "CREATE TABLE `d` (`x` int, `ID` int);INSERT INTO d VALUES (1,1);USE old;CREATE TABLE IF NOT EXISTS d (id int, x int);INSERT INTO d VALUES (1,1);",
+		"CREATE TABLE `d` (`x` int, `ID` int);INSERT INTO d VALUES (1,1);USE `new``er`;CREATE TABLE IF NOT EXISTS d (id int, x int);INSERT INTO d VALUES (2,1);"},
+	{"create in full", "/*!50503 SET character_set_client = utf8mb4 */;\nCREATE TABLE `t` (\n  `a` enum('),(','b''') DEFAULT ')' COMMENT 'x,y',\n  `id` int(10) unsigned zerofill NOT NULL,\n  `n` decimal(5,2) GENERATED ALWAYS AS (`a` + 1) STORED CHECK (`n` > 0),\n" +
+		"  PRIMARY KEY (`id`,`n`),\n  KEY `k` (`a`),\n  CONSTRAINT `c` CHECK (`id` > 0)\n) ENGINE=InnoDB AUTO_INCREMENT=7 DEFAULT CHARSET=utf8mb4 COMMENT=';'\n/*!50100 PARTITION BY RANGE (`id`)\n(PARTITION p VALUES LESS THAN (5) ENGINE = InnoDB) */;\n", ""},
+	{"types", "CREATE TABLE t (a int, id varchar(9), n varchar(9));INSERT INTO t VALUES (1,'7','01'),(1,'7',' 1'),(1,'7','1.0'),(1,'7',0x01);",
+		"CREATE TABLE t (a int, id varchar(9), n varchar(9));INSERT INTO t VALUES (1,'0','01'),(1,'0',' 1'),(1,'0','1.0'),(1,'0',0x01);"},
+	{"keys", "CREATE TABLE `d` (`x` int);ALTER TABLE t DISABLE KEYS;ALTER TABLE `t` ADD PRIMARY KEY (`id`), ADD KEY x (a,id), AUTO_INCREMENT = 7;ALTER TABLE x ADD COLUMN y int;", ""},
+	{"settings", "/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;/*!40101 SET NAMES latin1 */;/*!40014 SET @OLD_UNIQUE_CHECKS=@@UNIQUE_CHECKS, UNIQUE_CHECKS=0 */;" +
+		"/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='ANSI_QUOTES' */;/*!40101 SET SQL_MODE=@OLD_SQL_MODE */;/*!40101 SET CHARACTER_SET_CLIENT=@OLD_CHARACTER_SET_CLIENT */;" +
+		"SET @@SESSION.SQL_LOG_BIN= 0;SET GLOBAL sql_mode='ANSI_QUOTES', SESSION autocommit=0;SET @@global.x=-1.5;SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ 'x:1-7';INSERT INTO t VALUES (\"Ü\",\"Ünï\",2);COMMIT;START TRANSACTION;UNLOCK TABLES;",
+		"/*!40101 SET @OLD_CHARACTER_SET_CLIENT=@@CHARACTER_SET_CLIENT */;/*!40101 SET NAMES latin1 */;/*!40014 SET @OLD_UNIQUE_CHECKS=@@UNIQUE_CHECKS, UNIQUE_CHECKS=0 */;" +
+			"/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='ANSI_QUOTES' */;/*!40101 SET SQL_MODE=@OLD_SQL_MODE */;/*!40101 SET CHARACTER_SET_CLIENT=@OLD_CHARACTER_SET_CLIENT */;" +
+			"SET @@SESSION.SQL_LOG_BIN= 0;SET GLOBAL sql_mode='ANSI_QUOTES', SESSION autocommit=0;SET @@global.x=-1.5;SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ 'x:1-7';INSERT INTO t VALUES (\"Ü\",\"Öß\",2);COMMIT;START TRANSACTION;UNLOCK TABLES;"},
+	{"sjis", "SET NAMES sjis;INSERT INTO t VALUES ('\x83\\','1234','\x95\\'),('\x81`\\'','1234',2);", "SET NAMES sjis;INSERT INTO t VALUES ('\x83\\','91234','\x95\\'),('\x81`\\'','91234',2);"},
+	{"programs", "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 TRIGGER `x` BEFORE INSERT ON `t` FOR EACH ROW BEGIN /* ; */ UPDATE t SET id=7 WHERE n=';;'; END */;;\nDELIMITER ;\n" +
+		"CREATE OR REPLACE VIEW v AS SELECT 1234 FROM t;/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50013 DEFINER=`x`@`y` SQL SECURITY DEFINER */\n/*!50001 VIEW `v` AS select `old`.`t`.`id` from `old`.`t` */;\n" +
+		"DELIMITER //\nCREATE FUNCTION f() RETURNS int RETURN 8/2;//\nCREATE PROCEDURE p() SELECT 1; //\nDELIMITER ;\n", ""},
+	{"program names", "CREATE VIEW old.v AS SELECT old.t.id FROM old.t;CREATE TRIGGER old.g AFTER DELETE ON old.t FOR EACH ROW DELETE FROM old.x;DROP TRIGGER IF EXISTS old.g;",
+		"CREATE VIEW `new``er`.v AS SELECT old.t.id FROM old.t;CREATE TRIGGER `new``er`.g AFTER DELETE ON `new``er`.t FOR EACH ROW DELETE FROM old.x;DROP TRIGGER IF EXISTS `new``er`.g;"},
+	{"others", "UPDATE x SET id=7;DELETE FROM x;DELETE FROM x WHERE 1;RENAME TABLE x TO y;CREATE TABLE x LIKE y;CREATE TABLE x SELECT 7;CREATE SEQUENCE s;DO SETVAL(s, 1);FLUSH TABLES;GRANT ALL ON *.* TO x;CHANGE MASTER TO MASTER_LOG_POS=4;", ""},
+}
+
+func TestGood(t *testing.T) {
+	for _, c := range good {
+		got, _, err := rewrite(t, caseRules(), c.in)
+		if c.want == "-" {
+			require.Error(t, err, c.name)
+			continue
+		}
+		if c.want == "" {
+			c.want = c.in
+		}
+		require.NoError(t, err, c.name)
+		require.Equal(t, c.want, got, c.name)
+	}
+}
+
+// refused has inputs that end in an error at the text after the mark §.
+var refused = []string{
+	// Not SQL.
+	"§1,2,3\n", "§\x1f\x8b\x08\x00", "§<?xml version=\"1.0\"?>", "§\"a\",\"b\"\n", "§\\N\t1\n", "§hello\tworld\n;", "§\xff\xfeS\x00", "§name,id;\n", "§S\x00E\x00T\x00 ",
+	// Statements that could carry values another way.
+	"UPDATE §t SET id=1;", "UPDATE x§, t SET id=1;", "DELETE FROM §t;", "DELETE §t FROM t, x;", "DELETE FROM x §USING x JOIN t;", "§LOAD DATA INFILE 'x' INTO TABLE t;", "RENAME TABLE x TO §t;",
+	"§CALL p();", "§SELECT 1;", "§PREPARE x FROM 'UPDATE t SET id=1';", "INSERT INTO t §SELECT 1;", "INSERT INTO t §SET id=1234;", "REPLACE INTO t §TABLE x;", "INSERT INTO t VALUES §ROW(1,2,3);",
+	"ALTER TABLE t ADD §COLUMN x int;", "ALTER TABLE t ADD KEY (a), §DROP a;", "ALTER TABLE x §RENAME TO t;", "§WITH x AS (SELECT 1) DELETE FROM t;", "INSERT INTO t §PARTITION (p) VALUES (1,7,1);",
+	"CREATE TABLE t §LIKE x;", "CREATE TABLE t §AS SELECT 1;", "CREATE TABLE t (a int, id int, n int) §SELECT 1;", "CREATE TABLE t (a int, id int, n int) §AS TABLE y;", "CREATE TABLE t (§LIKE x);",
+	"CREATE TABLE t (a int, id int, n int) ENGINE=InnoDB §VALUES (1);", "/*!40000 INSERT INTO t VALUES §(1,7,1) */;", "INSERT INTO x VALUES (@a§:=1);", "BEGIN §NOT ATOMIC UPDATE t SET id=1; END;",
+	// Rows.
+	"INSERT INTO t VALUES (1,7,1) ON DUPLICATE KEY UPDATE §id=7;", "INSERT INTO t VALUES (1,7,1) ON DUPLICATE KEY UPDATE a=1, t.§ID=7;", "INSERT INTO t VALUES (1,7,1) §RETURNING id;",
+	"INSERT INTO t VALUES (1,7§);", "INSERT INTO t VALUES (1§);", "INSERT INTO t VALUES (1,7,1,1§);", "INSERT INTO t VALUES §;", "INSERT INTO t VALUES (§);", "INSERT INTO t (a,id) §VALUES (1,7);", "INSERT INTO t (a,id,n) VALUES (1,7§);",
+	"INSERT INTO t VALUES (1,7,1)  §(1,7,1);", "INSERT INTO t VALUES (1,7,1),§;", "INSERT INTO t VALUES (1,§7+1,1);", "INSERT INTO t VALUES (1,7,§,1);", "INSERT INTO x VALUES (1,§);", "INSERT INTO x VALUES (1§;",
+	"INSERT INTO x VALUES (§{d '2020-01-01'});", "INSERT INTO x VALUES (§\\N);", "INSERT INTO x VALUES (/*!50000§ 1 */);",
+	// Values of columns with rules.
+	"INSERT INTO t VALUES (1,§+7,1);", "INSERT INTO t VALUES (1,§7e0,1);", "INSERT INTO t VALUES (1,§0x07,1);", "INSERT INTO t VALUES (1,§0x7,1);", "INSERT INTO t VALUES (1,§DEFAULT,1);",
+	"INSERT INTO t VALUES (1,§TRUE,1);", "INSERT INTO t VALUES (1,§N'7',1);", "INSERT INTO t VALUES (1,§_utf8mb4'7',1);", "INSERT INTO t VALUES (1,§b'111',1);", "INSERT INTO t VALUES (1,§abs(7),1);", "INSERT INTO t VALUES (1,§'7' '8',1);",
+	"INSERT INTO t VALUES (1,§(7),1);", "INSERT INTO t VALUES (1,§- 7,1);", "INSERT INTO t VALUES (1,§@x,1);", "INSERT INTO t VALUES (1,§`a`,1);", "SET sql_mode='ansi';INSERT INTO t VALUES (1,§\"7\",1);",
+	"INSERT INTO t VALUES (1,§8,1);", "INSERT INTO t VALUES (1,§'8',1);", "INSERT INTO t VALUES (1,§'07',1);", "INSERT INTO t VALUES (1,§'',1);", "INSERT INTO t VALUES (1,7,§'01');", "INSERT INTO t VALUES (1,7,§' 1');",
+	"INSERT INTO t VALUES (1,7,§'+1');", "INSERT INTO t VALUES (1,7,§'1.0');", "INSERT INTO t VALUES (1,7,§'10e-1');", "INSERT INTO t VALUES (1,7,§0x01);", "INSERT INTO t VALUES (1,7,§0x1);",
+	"INSERT INTO t VALUES (1,7,§12.5);", "INSERT INTO t VALUES (1,7,§1e9999999);", "INSERT INTO t VALUES (1,§0x4g,1);", "INSERT INTO t VALUES (1,§0x3,1);",
+	"INSERT INTO t VALUES (1,§'\xff',1);", "SET NAMES latin1;INSERT INTO t VALUES (1,§'\xdcn',1);", create + "INSERT INTO t VALUES (1,§0x3132,1);",
+	// Names and columns.
+	"INSERT INTO t (a,n) §VALUES (1,1);", "INSERT INTO t (id,§ID) VALUES (7,7);", "INSERT INTO t (t.§id) VALUES (7);", "SET NAMES latin1;INSERT INTO §\xfc VALUES (1);", "INSERT INTO §`\xfc` VALUES (1);",
+	"CREATE TABLE §t (a int, id int);", "CREATE TABLE §t (id int, a int, n int);", "CREATE TABLE t (a int, id int /*!50000 , §x int */, n int);", "CREATE TABLE v (a int CHECK (§old.f(a)));",
+	"GRANT ALL ON §`old`.* TO x;", "INSERT INTO x SELECT 1 FROM §old . x;", "CREATE TABLE t (a int, id int, n int INVISIBLE);INSERT INTO t §VALUES (1,7,1);", "DROP TABLE x;§\x00",
+	// Settings.
+	"SET §character_set_client=ucs2;", "SET NAMES §swe7;", "SET §sql_mode=@never;", "SET §sql_mode=4;", "SET §sql_mode=@@global.sql_mode;", "SET §sql_mode=(SELECT 1);", "SET §sql_mode=DEFAULT;", "SET NAMES §DEFAULT;",
+	"SET §sql_mode=CONCAT('ANSI','_QUOTES');", "SET §sql_mode='NO_SUCH_MODE';", "SET GLOBAL a=1, §sql_mode='';", "SET §STATEMENT x=1 FOR SELECT 1;", "SET NAMES §@x;", "SET §sql_mode='ANSI' 'x';", "SET x§;",
+	// Comments that not everybody reads alike.
+	"§--x\n", "/*!50000 SET x=1§; */", "§/*!50 SET x=1 */;", "/*!50000 SET x=1 §/*! y */ */;", "§*/;", "SELECT§",
+	// Delimiters.
+	"x§", "/* x */ §DELIMITER ;;\n", "DELIMITER $$\nINSERT INTO x VALUES §(1)$$", "DELIMITER ;\nSET x=1; §DELIMITER ;;\n",
+}
+
+func TestRefused(t *testing.T) {
+	for _, c := range refused {
+		before, after, found := strings.Cut(c, "§")
+		require.True(t, found, c)
+		got, _, err := rewrite(t, caseRules(), before+after)
+		var syntax *sqlrewrite.SyntaxError
+		if !errors.As(err, &syntax) {
+			t.Errorf("%q: error %v, output %q", c, err, got)
+			continue
+		}
+		if int(syntax.Offset) != len(before) {
+			t.Errorf("%q: offset %d, want %d: %v", c, syntax.Offset, len(before), err)
+		}
+		if errors.Is(err, sqlrewrite.ErrTruncated) != (after == "") {
+			t.Errorf("%q: %v", c, err)
+		}
+	}
+}
