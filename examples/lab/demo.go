@@ -24,7 +24,7 @@ var names = [2][3]string{
 }
 
 // neighbourItems is how many items the mailboxes have that stay.
-const neighbourItems = 200
+const neighbourItems = 100
 
 // show is the demo from start to end.
 func show(ctx context.Context, o options, stdout io.Writer, t *talk) (err error) {
@@ -38,8 +38,8 @@ func show(ctx context.Context, o options, stdout io.Writer, t *talk) (err error)
 		return err
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
-	d := &demo{cluster: c, talk: t, lab: l, src: l.Stores[0], dst: l.Stores[1]}
-	if err := d.run(ctx, o); err != nil {
+	d := newDemo(l, c, t)
+	if err := d.run(ctx, o.items); err != nil {
 		return err
 	}
 	d.print(stdout)
@@ -62,41 +62,43 @@ type demo struct {
 	account  *lab.Account
 	writer   writer
 
+	// Before the move.
+	next   uint32 // the mailbox id that the destination's counter gives
+	before [2]snapshot
+	blobs  []lab.Blob
+
+	// The move.
 	plan     *zimbra.Plan
 	report   *zimbra.Report
 	planning time.Duration
 	atLock   map[string]string // digests of the mailbox at the source just after the lock
 	looking  time.Duration     // what these took: the user waits for the demo, not for the move
 
+	// After it.
 	tables []tableCheck
 	checks []check
+}
+
+func newDemo(l *lab.Lab, c *cluster, t *talk) *demo {
+	return &demo{cluster: c, talk: t, lab: l, src: l.Stores[0], dst: l.Stores[1]}
 }
 
 // A snapshot is what must not change on a store.
 type snapshot struct{ others, variables map[string]string }
 
-func (d *demo) run(ctx context.Context, o options) error {
-	if err := d.fill(ctx, o.items); err != nil {
+func (d *demo) run(ctx context.Context, items int) error {
+	if err := d.fill(ctx, items); err != nil {
 		return err
 	}
 	d.talk.say("looking at both stores")
-	next, err := d.nextID(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := d.look(ctx, next)
-	if err != nil {
-		return err
-	}
-	blobs, err := d.account.Blobs(ctx)
-	if err != nil {
+	if err := d.remember(ctx); err != nil {
 		return err
 	}
 	if err := d.move(ctx); err != nil {
 		return err
 	}
 	d.talk.say("looking at both stores again")
-	return d.check(ctx, next, before, blobs)
+	return d.check(ctx)
 }
 
 // fill makes the accounts; those of one store one after the other, so that ids are always the same.
@@ -124,17 +126,25 @@ func (d *demo) fill(ctx context.Context, items int) error {
 	return g.Wait()
 }
 
-// nextID is the mailbox id that the destination's counter gives next.
-func (d *demo) nextID(ctx context.Context) (id uint32, err error) {
-	err = d.pools[d.dst.Host].QueryRowContext(ctx, "SELECT next_mailbox_id FROM zimbra.current_volumes").Scan(&id)
-	return id, err
+// remember keeps what the check after the move compares with.
+func (d *demo) remember(ctx context.Context) error {
+	row := d.pools[d.dst.Host].QueryRowContext(ctx, "SELECT next_mailbox_id FROM zimbra.current_volumes")
+	err := row.Scan(&d.next)
+	if err != nil {
+		return err
+	}
+	if d.before, err = d.look(ctx); err != nil {
+		return err
+	}
+	d.blobs, err = d.account.Blobs(ctx)
+	return err
 }
 
 // look takes a snapshot of both stores, without the mailbox that moves: on the source, and under the id that it gets at the destination.
-func (d *demo) look(ctx context.Context, to uint32) (snaps [2]snapshot, err error) {
+func (d *demo) look(ctx context.Context) (snaps [2]snapshot, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	for i, s := range d.lab.Stores {
-		own := [2]uint32{d.account.MailboxID, to}[i]
+		own := [2]uint32{d.account.MailboxID, d.next}[i]
 		g.Go(func() error {
 			others, err := s.Bystanders(ctx, own)
 			if err != nil {
@@ -164,6 +174,7 @@ func (d *demo) move(ctx context.Context) error {
 		case <-gctx.Done():
 			return gctx.Err()
 		}
+		d.talk.say("plan")
 		began := time.Now()
 		d.plan, d.report, err = move(gctx, cfg, d.account.Name, d.dst.Host)
 		if err == nil {
@@ -212,7 +223,7 @@ func (d *demo) broken() (n int) {
 }
 
 // check looks at everything that was promised. The error says that it could not look.
-func (d *demo) check(ctx context.Context, next uint32, before [2]snapshot, blobs []lab.Blob) error {
+func (d *demo) check(ctx context.Context) error {
 	there, err := d.account.At(ctx, d.dst)
 	if err != nil {
 		return err
@@ -220,7 +231,7 @@ func (d *demo) check(ctx context.Context, next uint32, before [2]snapshot, blobs
 	if err := d.checkRows(ctx, there); err != nil {
 		return err
 	}
-	if err := d.checkBlobs(ctx, there, blobs); err != nil {
+	if err := d.checkBlobs(ctx, there); err != nil {
 		return err
 	}
 	now, err := d.account.Digest(ctx)
@@ -231,23 +242,23 @@ func (d *demo) check(ctx context.Context, next uint32, before [2]snapshot, blobs
 	d.promise(len(d.atLock) > 0 && len(diff) == 0, "the mailbox at "+d.src.Host+" is byte for byte what it was when it was locked",
 		"changed: %s", list(diff))
 
-	after, err := d.look(ctx, next)
+	after, err := d.look(ctx)
 	if err != nil {
 		return err
 	}
-	d.promise(there.MailboxID == next && after[1].others[lab.KeyNextMailboxID] == fmt.Sprint(next+1),
+	d.promise(there.MailboxID == d.next && after[1].others[lab.KeyNextMailboxID] == fmt.Sprint(d.next+1),
 		"the mailbox id is from "+d.dst.Host+"'s own counter, which went on by one", "the counter stood at %d, the id is %d, it stands at %s",
-		next, there.MailboxID, after[1].others[lab.KeyNextMailboxID])
+		d.next, there.MailboxID, after[1].others[lab.KeyNextMailboxID])
 	for i := range after {
 		host := d.lab.Stores[i].Host
-		for _, s := range []snapshot{before[i], after[i]} {
+		for _, s := range []snapshot{d.before[i], after[i]} {
 			if i == 1 {
 				delete(s.others, lab.KeyNextMailboxID)
 			}
 		}
-		diff := changed(before[i].others, after[i].others)
+		diff := changed(d.before[i].others, after[i].others)
 		d.promise(len(diff) == 0, fmt.Sprintf("neighbours at %s: %d tables and volumes unchanged", host, len(after[i].others)), "changed: %s", list(diff))
-		diff = changed(before[i].variables, after[i].variables)
+		diff = changed(d.before[i].variables, after[i].variables)
 		d.promise(len(diff) == 0, fmt.Sprintf("global variables of %s: %d unchanged", host, len(after[i].variables)), "changed: %s", list(diff))
 	}
 
@@ -284,7 +295,7 @@ func (d *demo) checkRows(ctx context.Context, there *lab.Account) error {
 }
 
 // checkBlobs looks for every file that the rows at the destination demand, and for what the writer delivered.
-func (d *demo) checkBlobs(ctx context.Context, there *lab.Account, before []lab.Blob) error {
+func (d *demo) checkBlobs(ctx context.Context, there *lab.Account) error {
 	atSource, err := d.account.Blobs(ctx)
 	if err != nil {
 		return err
@@ -297,7 +308,7 @@ func (d *demo) checkBlobs(ctx context.Context, there *lab.Account, before []lab.
 	d.promise(err == nil && len(atDest) == len(atSource), fmt.Sprintf("%d blobs are at their place at %s, with the size and digest of their rows", len(atDest), d.dst.Host),
 		"%d at %s, %d at %s; %v", len(atSource), d.src.Host, len(atDest), d.dst.Host, err)
 
-	old, delivered := set(before), set(atSource)
+	old, delivered := set(d.blobs), set(atSource)
 	maps.DeleteFunc(delivered, func(k message, _ bool) bool { return old[k] })
 	arrived := set(atDest)
 	maps.DeleteFunc(arrived, func(k message, _ bool) bool { return !delivered[k] })

@@ -17,7 +17,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
+
+	"github.com/zmlift/zmlift/internal/lab"
 )
 
 const help = `usage: lab [--items N] [--backend processes|containers] [--keep]
@@ -25,7 +28,7 @@ const help = `usage: lab [--items N] [--backend processes|containers] [--keep]
 Starts two mailstores and a directory, three accounts on each store, and moves one of them to the other store while somebody keeps
 writing to it. Then it checks what a move promises, and prints a report.
 
-  --items N     items of the mailbox that is moved (5000)
+  --items N     items of the mailbox that is moved (5000); it has 25 at least
   --backend B   where the servers run: as processes of this machine, or in Docker containers.
                 Without it ZMLIFT_LAB decides, then what this machine can run, processes first
   --keep        after the move and its report leave the servers running until Ctrl-C, and print the commands that move
@@ -80,8 +83,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return fmt.Errorf("%w: %w", err, errUsage)
 	case flags.NArg() > 0:
 		return fmt.Errorf("unexpected %q: %w", flags.Arg(0), errUsage)
+	case !slices.Contains([]string{"", lab.Processes, lab.Containers}, o.backend):
+		return fmt.Errorf("--backend %q: want %s or %s: %w", o.backend, lab.Processes, lab.Containers, errUsage)
 	case o.items < 1:
 		return fmt.Errorf("--items %d: want one at least: %w", o.items, errUsage)
 	}
-	return show(ctx, o, stdout, &talk{w: stderr})
+	return show(ctx, o, stdout, newTalk(stderr))
 }

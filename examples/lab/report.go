@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"text/tabwriter"
-	"time"
 
 	"github.com/zmlift/zmlift/zimbra"
 )
@@ -24,7 +23,7 @@ func (d *demo) print(w io.Writer) {
 	}
 	row("files before the lock", "%d, %s", r.Presynced.Files, size(r.Presynced.Bytes))
 	row("files in the lock", "%d blobs, %d of the index", r.Blobs.Files, r.Index.Files)
-	row("blobs checked", "%d by the move", r.Checked.Checked)
+	row("blobs checked", "%d by their digest before the lock, %d in it", r.Presynced.Checked, r.Checked.Checked)
 	row("writer", "%d messages delivered, then %d times deferred", d.writer.delivered, d.writer.deferred)
 	row("locked out", "%.2f s (and %.2f s more, in which this demo looked at the source)", r.LockedSeconds-d.looking.Seconds(), d.looking.Seconds())
 	t.Flush()
@@ -32,7 +31,7 @@ func (d *demo) print(w io.Writer) {
 	fmt.Fprintln(w, "\nphases")
 	fmt.Fprintf(t, "  plan\t%6.2f s\n", d.planning.Seconds())
 	for _, p := range phases(r.Steps) {
-		fmt.Fprintf(t, "  %s\t%6.2f s\n", p.name, p.time.Seconds())
+		fmt.Fprintf(t, "  %s\t%6.2f s\t%s %.2f s, the longest of %d\n", p.name, p.time, p.longest.Step, p.longest.Seconds, p.steps)
 	}
 	t.Flush()
 
@@ -56,9 +55,12 @@ func (d *demo) print(w io.Writer) {
 	}
 }
 
+// A phaseTime is how long a phase took, and which of its steps the longest.
 type phaseTime struct {
-	name zimbra.Phase
-	time time.Duration
+	name    zimbra.Phase
+	time    float64 // seconds
+	steps   int
+	longest zimbra.StepReport
 }
 
 // phases adds up the steps, in the order in which the phases began.
@@ -70,7 +72,12 @@ func phases(steps []zimbra.StepReport) []phaseTime {
 			i = len(all)
 			all = append(all, phaseTime{name: st.Phase})
 		}
-		all[i].time += time.Duration(st.Seconds * float64(time.Second))
+		p := &all[i]
+		p.time += st.Seconds
+		p.steps++
+		if st.Seconds >= p.longest.Seconds {
+			p.longest = st
+		}
 	}
 	return all
 }

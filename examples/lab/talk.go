@@ -9,19 +9,23 @@ import (
 	"github.com/zmlift/zmlift/zimbra"
 )
 
-// talk tells on standard error what happens.
+// talk tells on standard error what happens, and when: seconds since the start.
 type talk struct {
 	mu    sync.Mutex
 	w     io.Writer
+	start time.Time
 	phase zimbra.Phase
 	shown time.Time // when progress was shown last
 }
 
-// Write lets the lab talk too.
+func newTalk(w io.Writer) *talk { return &talk{w: w, start: time.Now()} }
+
+// Write is for the lab, which says whole lines.
 func (t *talk) Write(b []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.w.Write(b)
+	_, err := fmt.Fprintf(t.w, "%6.1f  %s", time.Since(t.start).Seconds(), b)
+	return len(b), err
 }
 
 func (t *talk) say(format string, args ...any) { fmt.Fprintf(t, format+"\n", args...) }
@@ -30,7 +34,7 @@ func (t *talk) say(format string, args ...any) { fmt.Fprintf(t, format+"\n", arg
 func (t *talk) event(e zimbra.Event) {
 	switch e.Kind {
 	case zimbra.EventBegun:
-		if e.Phase != t.phase {
+		if e.Phase != t.phase && e.Phase != zimbra.PhasePlan { // that one is over when the first event comes
 			t.phase = e.Phase
 			t.say("%s", e.Phase)
 		}
