@@ -1,13 +1,14 @@
 # Two commands are all a newcomer needs: make demo and make test. Both get what is missing first.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FUZZTIME   ?= 10s
+FUZZTIME   ?= 30s
 
-.PHONY: test demo deps lint unit race fuzz bench soak
+.PHONY: test demo deps lint unit race saboteurs soak fuzz bench
 
-test: deps lint ## everything, integration included
-	@echo "lab back ends wanted: $${ZMLIFT_LAB:-whatever answers}"
-	go test -count=1 ./...
+test: deps lint ## everything, integration included; ends with which back ends ran and what was left out
+	@notes=$$(mktemp); \
+	ZMLIFT_NOTES=$$notes go test -count=1 -timeout 20m ./... && sh scripts/saboteurs.sh; \
+	code=$$?; sort "$$notes" | uniq -c | sed 's/^ *\([0-9]*\) /\1 x /'; rm -f "$$notes"; exit $$code
 
 demo: deps ## a lab of real servers, and one mailbox moved between them
 	go run ./examples/lab
@@ -24,7 +25,20 @@ unit: ## without any server
 	ZMLIFT_LAB=off go test ./...
 
 race: deps
-	go test -race -count=1 ./...
+	go test -race -count=1 -timeout 60m ./...
+
+saboteurs: ## each of them must be noticed
+	sh scripts/saboteurs.sh
+
+soak: deps ## the long proofs: killed at every write of a journal, in every way
+	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites' ./examples/mover
+
+fuzz:
+	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $$pkg | sed 's/^func //' | sort -u); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

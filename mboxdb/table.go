@@ -23,8 +23,8 @@ const (
 type Class string
 
 const (
-	Bucketed  Class = "bucketed"  // large; read and compared in ranges of item ids
-	Wholesale Class = "wholesale" // small or keyless; always read and compared as a whole
+	Bucketed  Class = "bucketed"  // large, and keyed by item id: can be cut into ranges
+	Wholesale Class = "wholesale" // small or keyless: only as a whole
 	Never     Class = "never"     // stays with its server: volume_blobs is rebuilt there, deleted_account is not about a mailbox that exists
 	Skipped   Class = "skipped"   // not known; the caller's policy leaves it behind
 )

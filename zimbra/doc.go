@@ -23,13 +23,13 @@
 // # The journal
 //
 // A move is a list of named steps (steps.go), each of which may be done again. Every step is written down, and forced to disk, before it
-// acts and after it has acted. The journal replayed is the state of the move; there is no other. So a process that was killed at any
+// acts and after it has acted; only the steps that let a user in again are done even when the journal's disk is broken. The journal replayed is the state of the move; there is no other. So a process that was killed at any
 // instant is continued by [Mover.Open] and Run, or taken back by Rollback, from another process, on another day. Whether a commit whose
 // answer was lost has happened is asked of the directory, never guessed.
 //
 // Two movers that work on one account are kept apart by the journal's lock, by a named lock on both database servers, and by a fence: a
-// number at the destination that each run of a move raises, and that every write compares in its own transaction. What is done in LDAP
-// is a compare-and-swap on the entry as it was read.
+// number at the destination that each run of a move raises. Rows are written in transactions that compare it, files by commands that compare
+// a mark in the directory, and what is done in LDAP is a compare-and-swap on the entry as it was read.
 //
 // # Effects
 //
@@ -46,6 +46,7 @@
 //
 // A plan with problems is a [*PreflightError]; each [Problem] has a stable code and says what helps. A move that stopped is a [*StepError] around one
 // of the conditions to branch on with errors.Is: [ErrCommitted], [ErrRolledBack], [ErrBusy], [ErrFenced], [ErrLeaseLost], [ErrLockLost],
-// [ErrOverBudget], [ErrPlanStale], [ErrMaintenance], [ErrUndecided], [ErrCleanupPending], [ErrNoMove], [ErrJournal]; and errors of the packages that did
-// the work, such as [*github.com/zmlift/zmlift/mboxdb.MismatchError]. Mistakes of a Config are a [*ConfigError].
+// [ErrOverBudget], [ErrPlanStale], [ErrMaintenance], [ErrUndecided], [ErrCleanupPending], [ErrNoMove], [ErrJournal]; or a [*BlobError]; or an error of the
+// package that did the work, such as [*github.com/zmlift/zmlift/mboxdb.MismatchError]. A [Mailboxd] says [ErrWrongHost]. Mistakes of a Config are a
+// [*ConfigError], those of a localconfig.xml a [*LocalconfigError].
 package zimbra

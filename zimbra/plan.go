@@ -98,9 +98,6 @@ func (p *Plan) Locators() map[string]string {
 	return m
 }
 
-// accepts says whether the plan's maker accepted that problem.
-func (p *Plan) accepts(code string) bool { return slices.Contains(p.Accepted, code) }
-
 // check refuses a plan that was made by another version, or that was altered.
 func (p *Plan) check() error {
 	if p.V != PlanVersion {

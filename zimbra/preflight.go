@@ -196,8 +196,8 @@ func (pf *preflight) servers(ctx context.Context, e ldapattr.Entry) {
 		}
 		if pf.m.cfg.Stores[end.Host].Mailboxd == nil {
 			pf.plan.NoMailboxd = true
-			pf.add(CodeNoMailboxd, end.Host, "configure [admin], or accept no-mailboxd", true,
-				"no admin service is configured: caches keep the account's old home for up to 15 minutes, and nobody can lock the mailbox, so stop mailboxd on both stores or expect mail in the old copy")
+			pf.add(CodeNoMailboxd, end.Host, "stop mailboxd on both stores for the time of the move, then accept no-mailboxd", true,
+				"there is no way to talk to its mailboxd: nobody locks the mailbox there, and caches keep the account's old status and home for up to 15 minutes; while mailboxd runs, mail may land in the old copy")
 		}
 	}
 	if have := e.Value(attrTransport); pf.plan.Source.Transport != "" && !strings.EqualFold(have, pf.plan.Source.Transport) {

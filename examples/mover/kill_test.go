@@ -49,8 +49,8 @@ func TestKilledAtJournalWrites(t *testing.T) {
 			})
 		}
 	}
-	t.Logf("%d writes of a journal; %d ended moved, %d not moved; %d of %d combinations left out (%s=1 tries all)",
-		writes, ended[true], ended[false], left, writes*len(ways), soakEnv)
+	lab.Note("killed at %d of %d writes of a journal: %d ended moved, %d not moved; %d of %d combinations left out (make soak tries all)",
+		(writes+step-1)/step, writes, ended[true], ended[false], left, writes*len(ways))
 	require.Positive(t, ended[true])
 	require.Positive(t, ended[false])
 	var after []any

@@ -81,17 +81,39 @@ func Main(m *testing.M) {
 	var closed []*Lab
 	for _, s := range shared.labs {
 		if errors.Is(s.err, ErrOff) || errors.Is(s.err, ErrUnavailable) {
-			// A skipped test says nothing without -v; this line is always seen.
-			fmt.Fprintf(os.Stderr, "*** integration tests SKIPPED: %v\n", s.err)
+			Note("*** integration tests SKIPPED: %v", s.err)
 		}
 		if s.lab == nil || slices.Contains(closed, s.lab) {
 			continue
 		}
 		closed = append(closed, s.lab)
+		Note("integration tests ran on %s", s.lab.Backend)
 		if err := s.lab.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = max(code, 1)
 		}
 	}
 	os.Exit(code)
+}
+
+// EnvNotes is the environment variable that names the file for notes.
+const EnvNotes = "ZMLIFT_NOTES"
+
+// Note says something that whoever runs the tests must see although they pass: go test keeps the output of a package that passed to itself.
+// It goes to standard error, and as a line to the file that EnvNotes names, which `make test` prints at its end.
+func Note(format string, args ...any) {
+	line := fmt.Sprintf(format, args...) + "\n"
+	fmt.Fprint(os.Stderr, line)
+	name := os.Getenv(EnvNotes)
+	if name == "" {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err == nil {
+		_, err = f.WriteString(line)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "note not kept:", err)
+	}
 }
