@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 
@@ -36,6 +37,10 @@ func moveAndLook(t *testing.T, s *site, a *lab.Account) {
 	require.NoError(t, err)
 	require.EqualValues(t, r.MailboxTo, copied.MailboxID)
 	require.NoError(t, dst.CheckBlobs(t.Context(), copied.MailboxID))
+	// Mail that looks like the id in a dump stays as it is.
+	like := fmt.Sprintf("%%(%d,%%", a.MailboxID)
+	require.Positive(t, count(t, src, a, like))
+	require.Equal(t, count(t, src, a, like), count(t, dst, copied, like))
 	require.Len(t, r.Tables, 25)
 	for _, table := range r.Tables {
 		require.Positive(t, table.Rows, "%s is empty: nothing was proven", table.Table)
@@ -58,6 +63,14 @@ func moveAndLook(t *testing.T, s *site, a *lab.Account) {
 	for _, same := range []string{"zimbraAccountStatus", "zimbraMailStatus"} {
 		require.Equal(t, before.Value(same), e.Value(same), same)
 	}
+}
+
+// count counts the mailbox's items whose subject or metadata is like the pattern.
+func count(t testing.TB, s *lab.Store, a *lab.Account, like string) (n int) {
+	t.Helper()
+	stmt := "SELECT COUNT(*) FROM " + lab.GroupDatabase(a.Group) + ".mail_item WHERE mailbox_id = ? AND (subject LIKE ? OR metadata LIKE ?)"
+	require.NoError(t, s.DB(t).QueryRow(stmt, a.MailboxID, like, like).Scan(&n))
+	return n
 }
 
 func digest(t testing.TB, a *lab.Account) map[string]string {
