@@ -32,7 +32,11 @@ func show(ctx context.Context, o options, stdout io.Writer, t *talk) (err error)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.Close()) }()
+	defer func() {
+		if left := l.Close(); left != nil {
+			err = errors.Join(err, fmt.Errorf("%w: %w", errLeft, left))
+		}
+	}()
 	c, err := connect(ctx, l)
 	if err != nil {
 		return err

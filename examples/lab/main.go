@@ -47,7 +47,7 @@ func main() {
 	switch {
 	case err == nil:
 		return
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && !errors.Is(err, errLeft):
 		fmt.Fprintln(os.Stderr, "lab: stopped; nothing is left running")
 		os.Exit(130)
 	}
@@ -58,7 +58,10 @@ func main() {
 	os.Exit(1)
 }
 
-var errUsage = errors.New("see lab --help")
+var (
+	errUsage = errors.New("see lab --help")
+	errLeft  = errors.New("not all of the lab could be removed")
+)
 
 type options struct {
 	items   int

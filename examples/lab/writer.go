@@ -19,11 +19,12 @@ const (
 	retry = 250 * time.Millisecond // before one that was deferred is tried again
 )
 
-// run goes on until stop is closed. It looks at that between messages, so that it always knows what became of each.
+// run goes on until stop is closed or ctx ends. It looks at them between messages, so that it always knows what became of each, and that
+// no command of a delivery is left on the store.
 func (w *writer) run(ctx context.Context, a *lab.Account, stop <-chan struct{}) error {
 	for {
 		wait := pause
-		switch err := a.Deliver(ctx); {
+		switch err := a.Deliver(context.WithoutCancel(ctx)); {
 		case err == nil:
 			w.delivered++
 			if w.delivered == 1 {
