@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 )
 
 // Stats count what a Rewrite did.
@@ -24,10 +25,12 @@ type Stats struct {
 // Errors are *SyntaxError where the input is at fault, with ErrTruncated in them where it was cut short; ctx's error when that ended; and
 // the errors of src and dst.
 func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (stats Stats, err error) {
+	b := buffers.Get().(*buffer)
+	defer buffers.Put(b)
 	s := &scanner{
 		ctx: ctx, src: src, dst: dst, rw: r,
-		buf:      make([]byte, bufferSize),
-		obuf:     make([]byte, 0, outputSize),
+		buf:      b.in[:],
+		obuf:     b.out[:0],
 		tok:      -1,
 		delim:    []byte{';'},
 		charset:  r.charset,
@@ -67,6 +70,14 @@ func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (s
 	return s.stats, nil
 }
 
+// A buffer is what a Rewrite needs of memory, as long as no token is larger.
+type buffer struct {
+	in  [bufferSize]byte
+	out [outputSize]byte
+}
+
+var buffers = sync.Pool{New: func() any { return new(buffer) }}
+
 // byteOrder looks at the first bytes: UTF-8's mark stays, UTF-16 is refused.
 func (s *scanner) byteOrder() {
 	s.need(3)
@@ -98,6 +109,7 @@ func (s *scanner) statement() bool {
 	if !s.preface {
 		s.hold = s.pos
 	}
+	s.preface = false
 	t := s.next()
 	switch t.kind {
 	case word:
@@ -106,7 +118,6 @@ func (s *scanner) statement() bool {
 	default:
 		s.unexpected(t, "the place of a statement")
 	}
-	s.preface = false
 	s.release()
 	return true
 }

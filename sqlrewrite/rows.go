@@ -109,7 +109,6 @@ func (s *scanner) insert() {
 		s.failHere("rows under a delimiter that may be part of them")
 	}
 	s.rememberHead()
-	s.preface = false
 	s.release()
 	s.rows()
 }

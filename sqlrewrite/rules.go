@@ -187,7 +187,7 @@ func (c *compiler) given(key string, columns []string) {
 	}
 	for _, i := range c.r.tables[table] {
 		ru := &c.r.rules[i]
-		if (database == "" || ru.Database == "" || ru.Database == database) && !slices.Contains(folded, ru.folded) {
+		if table != "" && (database == "" || ru.Database == "" || ru.Database == database) && !slices.Contains(folded, ru.folded) {
 			c.mistake("%s: no %q, which rule %d names", where, ru.Column.Column, i+1)
 		}
 	}

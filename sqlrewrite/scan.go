@@ -83,8 +83,19 @@ func (s *scanner) fail(offset int64, format string, args ...any) {
 	if !s.whole && s.pos == s.end && !s.more() {
 		s.truncated("a statement")
 	}
+	s.throw(offset, fmt.Sprintf(format, args...))
+}
+
+func (s *scanner) throw(offset int64, msg string) {
 	line := s.lines + 1 + bytes.Count(s.buf[:max(0, min(int(offset-s.base), s.end))], []byte{'\n'})
-	panic(failure{&SyntaxError{Offset: offset, Line: line, Table: s.table, Msg: fmt.Sprintf(format, args...)}})
+	panic(failure{&SyntaxError{Offset: offset, Line: line, Table: s.table, Msg: msg}})
+}
+
+// limit stops at a statement that would have to be held back and is too long for that.
+func (s *scanner) limit() {
+	if s.hold >= 0 && s.pos-s.hold > maxHeld {
+		s.throw(s.start, fmt.Sprintf("a statement without its rows is longer than %d MiB", maxHeld>>20))
+	}
 }
 
 // failHere stops the scan where it is.
@@ -138,11 +149,9 @@ func (s *scanner) room() {
 	if s.hold >= 0 && s.pos-s.hold > maxHeld && s.preface {
 		s.release() // comments as long as that are no reason to give up
 	}
+	s.limit()
 	if s.hold >= 0 {
 		keep = min(keep, s.hold)
-		if s.pos-s.hold > maxHeld {
-			s.failHere("a statement without rows is longer than %d MiB", maxHeld>>20)
-		}
 	}
 	s.copyTo(keep)
 	s.lines += bytes.Count(s.buf[:keep], []byte{'\n'})

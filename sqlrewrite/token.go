@@ -63,6 +63,7 @@ func (s *scanner) next() token {
 	}
 	t.to = s.offset()
 	s.whole = t.kind == delimiter
+	s.limit()
 	return t
 }
 

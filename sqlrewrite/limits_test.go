@@ -1,0 +1,214 @@
+package sqlrewrite_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/stretchr/testify/require"
+	"github.com/zmlift/zmlift/sqlrewrite"
+)
+
+// repeated is a reader of the same text many times over.
+func repeated(text string, times int) io.Reader {
+	pieces := make([]io.Reader, times)
+	for i := range pieces {
+		pieces[i] = strings.NewReader(text)
+	}
+	return io.MultiReader(pieces...)
+}
+
+// TestMemory passes values of 128 MB and a statement of a million rows through, and counts every byte that is allocated meanwhile.
+func TestMemory(t *testing.T) {
+	r := compile(t, caseRules())
+	piece := strings.Repeat("it\\'s one of many; ", 1<<10)
+	for name, src := range map[string]func() io.Reader{
+		"a long string": func() io.Reader {
+			return io.MultiReader(strings.NewReader("INSERT INTO t VALUES ('"), repeated(piece, 7<<10), strings.NewReader("',1234,'x');\n"))
+		},
+		"a long string of another table": func() io.Reader {
+			return io.MultiReader(strings.NewReader("INSERT INTO x VALUES ('"), repeated(piece, 7<<10), strings.NewReader("');\n"))
+		},
+		"a long comment": func() io.Reader {
+			return io.MultiReader(strings.NewReader("SET @x=1;/*"), repeated(piece, 7<<10), strings.NewReader("*/"))
+		},
+		"a long statement": func() io.Reader {
+			return io.MultiReader(strings.NewReader("INSERT INTO t VALUES (1,7,2)"), repeated(strings.Repeat(",(1,1234,'x')", 1000), 1000), strings.NewReader(";\n"))
+		},
+		"many statements": func() io.Reader { return repeated("INSERT INTO t VALUES (1,7,2);\n", 200000) },
+	} {
+		in := src()
+		_, err := r.Rewrite(t.Context(), io.Discard, strings.NewReader(";")) // the buffer of later calls
+		require.NoError(t, err)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err = r.Rewrite(t.Context(), io.Discard, in)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err, name)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(1<<20), name)
+	}
+}
+
+// A value that a rule names is held in memory, and other statements than rows are, up to a limit.
+func TestHeldBack(t *testing.T) {
+	r := compile(t, caseRules())
+	long := strings.Repeat("x", 20<<20)
+	var out bytes.Buffer
+	in := "INSERT INTO t VALUES ('" + long + "',1234,'" + long + "');\n"
+	_, err := r.Rewrite(t.Context(), &out, strings.NewReader(in))
+	require.NoError(t, err)
+	require.True(t, out.String() == strings.Replace(in, "1234", "91234", 1))
+
+	out.Reset()
+	in = "SET @x='" + long + "';\n"
+	_, err = r.Rewrite(t.Context(), &out, strings.NewReader(in))
+	require.ErrorContains(t, err, "longer than 8 MiB")
+	require.Zero(t, out.Len())
+
+	out.Reset()
+	in = "/* " + long + " */ SET @x=1;\n"
+	_, err = r.Rewrite(t.Context(), &out, strings.NewReader(in))
+	require.NoError(t, err)
+	require.True(t, out.String() == in)
+}
+
+// What is not SQL at all gives an error and no output, also behind comments.
+func TestNothingComesOut(t *testing.T) {
+	for _, in := range []string{"1,2\n", "<?xml?>", "\x1f\x8b\x08", "# id,name\n1,2\n", "-- x\n-- y\nhello world", "/* x */\x00", "\xff\xfeS\x00E\x00", "1234\t5\t\\N\n"} {
+		out, _, err := rewrite(t, caseRules(), in)
+		require.Error(t, err, in)
+		require.Empty(t, out, in)
+	}
+}
+
+type failing struct{ after int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.after -= len(p); f.after < 0 {
+		return 0, errDisk
+	}
+	return len(p), nil
+}
+
+var errDisk = errors.New("disk full")
+
+func TestOtherErrors(t *testing.T) {
+	r := compile(t, moved())
+	in := dump(2000, 100, rowColumns)
+
+	_, err := r.Rewrite(t.Context(), &failing{100 << 10}, bytes.NewReader(in))
+	require.ErrorIs(t, err, errDisk)
+
+	_, err = r.Rewrite(t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in[:70000]), iotest.ErrReader(errDisk)))
+	require.ErrorIs(t, err, errDisk)
+	require.NotErrorIs(t, err, sqlrewrite.ErrTruncated)
+
+	_, err = r.Rewrite(t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in[:70000]), iotest.ErrReader(io.ErrUnexpectedEOF)))
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = r.Rewrite(ctx, io.Discard, bytes.NewReader(in))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// One Rewriter serves many goroutines.
+func TestConcurrent(t *testing.T) {
+	r := compile(t, moved())
+	in := dump(300, 7, rowColumns)
+	var want bytes.Buffer
+	_, err := r.Rewrite(t.Context(), &want, bytes.NewReader(in))
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var out bytes.Buffer
+			stats, err := r.Rewrite(t.Context(), &out, bytes.NewReader(in))
+			if err != nil || !bytes.Equal(out.Bytes(), want.Bytes()) || stats.Rows != 300 {
+				t.Errorf("%v, %v", stats, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// Errors say where, and nothing of what stands there.
+func TestErrorsAreSilent(t *testing.T) {
+	const secret = "geheimnis"
+	for _, in := range []string{
+		"INSERT INTO t VALUES (1,'" + secret + "',2);", "INSERT INTO t VALUES (1," + secret + ",2);", "INSERT INTO t VALUES (1,7,2) " + secret + ";",
+		secret + " 1;", "'" + secret + "';", "INSERT INTO t VALUES ('" + secret, "SET NAMES " + secret + ";", "SET sql_mode='" + secret + "';", "SET sql_mode=" + secret + "();",
+		"DELIMITER '" + secret + "'\n", "USE `" + secret, "BEGIN " + secret + ";", "INSERT INTO t VALUES ('" + secret + "');", "-- " + secret, "UPDATE x, y SET " + secret + "=1;",
+	} {
+		_, _, err := rewrite(t, caseRules(), in)
+		require.Error(t, err, in)
+		require.NotContains(t, err.Error(), secret)
+	}
+	_, _, err := rewrite(t, caseRules(), "SET @x=1;\n\nINSERT INTO t VALUES\n(1,7,2),\n(1,8,2);\n")
+	require.EqualError(t, err, `line 5 (byte 44): here.t: column "id": a value without an entry in the rule's map`)
+}
+
+func TestMistakes(t *testing.T) {
+	_, err := sqlrewrite.Compile(sqlrewrite.Rules{
+		Columns: []sqlrewrite.Column{
+			{Table: "", Column: "a", Map: map[string]string{"1": "2"}},
+			{Table: "t", Column: "A", Map: map[string]string{"1": "2"}},
+			{Database: "d", Table: "t", Column: "a", Unmapped: "maybe"},
+			{Table: "t", Column: "b\x00", Map: map[string]string{"1": "2"}, Func: func(string) (string, bool) { return "", false }},
+		},
+		Databases: map[string]string{"x": ""},
+		Context:   sqlrewrite.Context{Charset: "utf16", Database: "\xff", Columns: map[string][]string{"t": {"x", "X"}, ".": {}}},
+		Unknown:   "never",
+	})
+	require.Error(t, err)
+	lines := strings.Split(err.Error(), "\n")
+	for i, want := range []string{
+		`unknown: "never"`, `rule 1 (.a): no table`, `rule 3 (d.t.a): neither`, `rule 3 (d.t.a): unmapped: "maybe"`, `rule 3 (d.t.a): rule 2 is about the same`,
+		`rule 4 (t.b`, `rule 4 (t.b`, `databases: "x": no new name`, `context: the database "\xff"`, `context: the charset "utf16"`,
+		`columns of ".": no database`, `columns of ".": no table`, `columns of ".": none`, `columns of "t": "X" twice`, `columns of "t": no "A"`, `columns of "t": no "a"`, `columns of "t": no "b`,
+	} {
+		require.Greater(t, len(lines), i, want)
+		require.Contains(t, lines[i], want)
+		require.True(t, strings.HasPrefix(lines[i], "sqlrewrite: "), lines[i])
+	}
+	require.Len(t, lines, 17)
+}
+
+func TestRulesAreData(t *testing.T) {
+	var rules sqlrewrite.Rules
+	require.NoError(t, json.Unmarshal([]byte(`{"rules":[{"database":"d","table":"t","column":"c","map":{"1":"2"},"unmapped":"pass"}],
+		"databases":{"d":"e"},"context":{"database":"d","charset":"latin1","columns":{"d.t":["c"]}},"unknown":"refuse"}`), &rules))
+	require.Equal(t, sqlrewrite.Rules{
+		Columns:   []sqlrewrite.Column{{Database: "d", Table: "t", Column: "c", Map: map[string]string{"1": "2"}, Unmapped: sqlrewrite.Pass}},
+		Databases: map[string]string{"d": "e"},
+		Context:   sqlrewrite.Context{Database: "d", Charset: "latin1", Columns: map[string][]string{"d.t": {"c"}}},
+		Unknown:   sqlrewrite.Refuse,
+	}, rules)
+	out, _, err := rewrite(t, rules, "INSERT INTO t VALUES (1),(3);")
+	require.NoError(t, err)
+	require.Equal(t, "INSERT INTO t VALUES (2),(3);", out)
+	_, _, err = rewrite(t, rules, "INSERT INTO x VALUES (1);")
+	require.ErrorContains(t, err, "d.x: a table that no rule names")
+	rules.Context.Database = ""
+	_, _, err = rewrite(t, rules, "INSERT INTO t VALUES (1);")
+	require.ErrorContains(t, err, "no database is known")
+}
+
+func TestFunc(t *testing.T) {
+	rules := sqlrewrite.Rules{Columns: []sqlrewrite.Column{{Table: "t", Column: "c", Func: func(v string) (string, bool) {
+		return v + "0", v != "no"
+	}}}}
+	out, stats, err := rewrite(t, rules, `INSERT INTO t (c) VALUES (1),('it''s'),(NULL),(0x41),(007);`)
+	require.NoError(t, err)
+	require.Equal(t, `INSERT INTO t (c) VALUES (10),('it\'s0'),(NULL),(0x4130),(0070);`, out)
+	require.Equal(t, []int64{4}, stats.Changed)
+	_, _, err = rewrite(t, rules, `INSERT INTO t (c) VALUES ('no');`)
+	require.ErrorContains(t, err, "without an entry")
+}
