@@ -26,7 +26,7 @@ func needsLab(t *testing.T) {
 	switch {
 	case err == nil:
 	case errors.Is(err, lab.ErrOff), errors.Is(err, lab.ErrUnavailable) && os.Getenv(lab.EnvBackend) == "":
-		fmt.Fprintf(os.Stderr, "*** integration tests SKIPPED: %v\n", err)
+		lab.Note("*** integration tests SKIPPED: %v", err)
 		t.Skip(err)
 	default:
 		t.Fatal(err)
