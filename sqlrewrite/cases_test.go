@@ -117,7 +117,8 @@ var refused = []string{
 	"§1,2,3\n", "§\x1f\x8b\x08\x00", "§<?xml version=\"1.0\"?>", "§\"a\",\"b\"\n", "§\\N\t1\n", "§hello\tworld\n;", "§\xff\xfeS\x00", "§name,id;\n", "§S\x00E\x00T\x00 ",
 	// Statements that could carry values another way.
 	"UPDATE §t SET id=1;", "UPDATE x§, t SET id=1;", "DELETE FROM §t;", "DELETE §t FROM t, x;", "DELETE FROM x §USING x JOIN t;", "§LOAD DATA INFILE 'x' INTO TABLE t;", "RENAME TABLE x TO §t;",
-	"§CALL p();", "§SELECT 1;", "§PREPARE x FROM 'UPDATE t SET id=1';", "INSERT INTO t §SELECT 1;", "INSERT INTO t §SET id=1234;", "REPLACE INTO t §TABLE x;", "INSERT INTO t VALUES §ROW(1,2,3);",
+	"§CALL p();", "§SELECT 1;", "§SELECT COALESCE(CURRENT_ROLE(),'NONE') into @x;", "§EXECUTE IMMEDIATE 'UPDATE t SET id=1';", "EXECUTE IMMEDIATE CONCAT('SET ROLE ', @cur§",
+	"§PREPARE x FROM 'UPDATE t SET id=1';", "INSERT INTO t §SELECT 1;", "INSERT INTO t §SET id=1234;", "REPLACE INTO t §TABLE x;", "INSERT INTO t VALUES §ROW(1,2,3);",
 	"ALTER TABLE t ADD §COLUMN x int;", "ALTER TABLE t ADD KEY (a), §DROP a;", "ALTER TABLE x §RENAME TO t;", "§WITH x AS (SELECT 1) DELETE FROM t;", "INSERT INTO t §PARTITION (p) VALUES (1,7,1);",
 	"CREATE TABLE t §LIKE x;", "CREATE TABLE t §AS SELECT 1;", "CREATE TABLE t (a int, id int, n int) §SELECT 1;", "CREATE TABLE t (a int, id int, n int) §AS TABLE y;", "CREATE TABLE t (§LIKE x);",
 	"CREATE TABLE t (a int, id int, n int) ENGINE=InnoDB §VALUES (1);", "/*!40000 INSERT INTO t VALUES §(1,7,1) */;", "INSERT INTO x VALUES (@a§:=1);", "BEGIN §NOT ATOMIC UPDATE t SET id=1; END;",

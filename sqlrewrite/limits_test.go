@@ -212,3 +212,22 @@ func TestFunc(t *testing.T) {
 	_, _, err = rewrite(t, rules, `INSERT INTO t (c) VALUES ('no');`)
 	require.ErrorContains(t, err, "without an entry")
 }
+
+func TestChangesEnd(t *testing.T) {
+	r := compile(t, caseRules())
+	n := 0
+	for c, err := range r.Changes(t.Context(), strings.NewReader("INSERT INTO t VALUES (1,7,1),(1,7,1),(1,'x',1);")) {
+		if n++; n < 5 {
+			require.NoError(t, err)
+			require.EqualValues(t, (n+1)/2, c.Row)
+			continue
+		}
+		require.ErrorContains(t, err, "without an entry")
+	}
+	require.Equal(t, 5, n)
+	for c, err := range r.Changes(t.Context(), strings.NewReader("INSERT INTO t VALUES (1,7,1),(1,7,1);")) {
+		require.NoError(t, err)
+		require.Equal(t, sqlrewrite.Change{Offset: 24, OldSQL: "7", NewSQL: "0", Table: "here.t", Column: "id", Row: 1, Old: "7", New: "0"}, c)
+		break
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -24,7 +25,11 @@ type Stats struct {
 //
 // Errors are *SyntaxError where the input is at fault, with ErrTruncated in them where it was cut short; ctx's error when that ended; and
 // the errors of src and dst.
-func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (stats Stats, err error) {
+func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (Stats, error) {
+	return r.rewrite(ctx, dst, src, nil)
+}
+
+func (r *Rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader, changes func(Change)) (stats Stats, err error) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
 	s := &scanner{
@@ -36,6 +41,7 @@ func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (s
 		charset:  r.charset,
 		stats:    Stats{Changed: make([]int64, len(r.rules))},
 		preface:  true,
+		trace:    newTracer(changes),
 		database: []byte(r.database),
 		selected: r.database != "",
 		created:  map[string]*columns{},
@@ -197,7 +203,7 @@ func (s *scanner) keyword(t token, line bool) {
 		if t.kind != delimiter {
 			s.unexpected(t, "BEGIN")
 		}
-	case "START", "COMMIT", "ROLLBACK", "UNLOCK", "FLUSH", "ANALYZE", "CHANGE", "STOP", "GRANT", "REVOKE", "INSTALL":
+	case "START", "COMMIT", "ROLLBACK", "UNLOCK", "FLUSH", "ANALYZE", "CHANGE", "STOP", "GRANT", "REVOKE", "INSTALL", "UNINSTALL":
 		s.toEnd()
 	case "DO":
 		if t = s.next(); !s.is(t, "SETVAL") {
@@ -212,12 +218,45 @@ func (s *scanner) keyword(t token, line bool) {
 		s.truncate()
 	case "RENAME":
 		s.renameTable()
-	case "CALL", "EXECUTE", "EXPLAIN", "HANDLER", "IMPORT", "LOAD", "OPTIMIZE", "PREPARE", "PURGE", "REPAIR", "RESET", "SELECT", "SHOW", "VALUES", "WITH", "XA",
-		"SOURCE", "SYSTEM", "DEALLOCATE", "SAVEPOINT", "SHUTDOWN", "KILL", "TABLE", "IF", "SIGNAL", "UNINSTALL", "BINLOG", "CHECK", "DESCRIBE", "HELP":
+	case "EXECUTE", "SELECT":
+		if !s.wellKnown(t) {
+			s.fail(t.from, "%s is not understood", kw)
+		}
+		s.endsHere(kw)
+	case "CALL", "EXPLAIN", "HANDLER", "IMPORT", "LOAD", "OPTIMIZE", "PREPARE", "PURGE", "REPAIR", "RESET", "SHOW", "VALUES", "WITH", "XA",
+		"SOURCE", "SYSTEM", "DEALLOCATE", "SAVEPOINT", "SHUTDOWN", "KILL", "TABLE", "IF", "SIGNAL", "BINLOG", "CHECK", "DESCRIBE", "HELP":
 		s.fail(t.from, "%s is not understood", kw)
 	default:
 		s.fail(t.from, "no statement that is understood begins so")
 	}
+}
+
+// wellKnown are statements that could do anything, in the words in which mariadb-dump writes them, where they do nothing to rows.
+var wellKnown = []string{
+	`EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE' AND (@@LOG_SLOW_QUERY=1 OR @@GENERAL_LOG=1),"SET GLOBAL LOG_OUTPUT='NONE'", "DO 0")`,
+	`SELECT COALESCE(CURRENT_ROLE(),'NONE') into @current_role`,
+	`EXECUTE IMMEDIATE CONCAT('SET ROLE ', @current_role)`,
+}
+
+// wellKnown passes over such a statement, which begins with t, and says whether it is one.
+func (s *scanner) wellKnown(t token) bool {
+	for _, w := range wellKnown {
+		rest, whole := strings.CutPrefix(w, string(s.bytes(t)))
+		if !whole {
+			continue
+		}
+		whole = s.need(len(rest))
+		switch b := s.buf[s.pos:min(s.pos+len(rest), s.end)]; {
+		case !whole && strings.HasPrefix(rest, string(b)):
+			s.pos = s.end
+			s.truncated("a statement")
+		case string(b) == rest:
+			s.pos += len(rest)
+			delete(s.user, "current_role") // one of them assigns it
+			return true
+		}
+	}
+	return false
 }
 
 // delimiterLine passes over what follows the client's word DELIMITER.

@@ -49,7 +49,7 @@ func (s *scanner) repeatedHead() bool {
 // rememberHead notes the head of the statement that is held back, which ends here.
 func (s *scanner) rememberHead() {
 	b := s.buf[s.start-s.base : s.pos]
-	if len(b) > maxHead {
+	if len(b) > maxHead || s.trace != nil {
 		return
 	}
 	s.head.known = true
@@ -327,6 +327,7 @@ func (s *scanner) assignments() {
 
 // row passes over one row, from its opening parenthesis to before its closing one.
 func (s *scanner) row() {
+	s.trace.row(s.table)
 	s.pos++
 	column := 0
 	for i := range s.plan.targets {

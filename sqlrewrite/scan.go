@@ -57,6 +57,7 @@ type scanner struct {
 	canonical []byte
 
 	rw       *Rewriter
+	trace    *tracer
 	stats    Stats
 	complete bool // the last line so far is a dump's closing line
 	preface  bool // no statement has been seen yet
@@ -76,6 +77,7 @@ type scanner struct {
 type edit struct {
 	from, to int64
 	text     string
+	was      string // the name that is replaced
 }
 
 // fail stops the scan at an offset. Where nothing follows what is not understood, it may be half a word, or half a comment's mark.
@@ -237,6 +239,7 @@ func (s *scanner) replace(n int, text []byte) {
 // release lets what is held back go, with the changes in it.
 func (s *scanner) release() {
 	for _, e := range s.edits {
+		s.trace.database(s, e)
 		s.copyTo(int(e.from - s.base))
 		s.write([]byte(e.text))
 		s.out = int(e.to - s.base)

@@ -53,7 +53,7 @@ func (s *scanner) rename(t token, database []byte) {
 	if t.kind == name {
 		q = string(s.bytes(t)[:1])
 	}
-	s.edits = append(s.edits, edit{t.from, t.to, q + strings.ReplaceAll(to, q, q+q) + q})
+	s.edits = append(s.edits, edit{t.from, t.to, q + strings.ReplaceAll(to, q, q+q) + q, string(database)})
 }
 
 // rules finds the rules of the table in ref, and says whether there are any. fills says that the statement makes, alters or fills the table.
@@ -338,8 +338,12 @@ func (s *scanner) alter() {
 		s.toEnd()
 		return
 	}
+	if s.is(t, "USER") {
+		s.toEnd()
+		return
+	}
 	if !s.is(t, "TABLE") {
-		s.unexpected(t, "ALTER: only TABLE and DATABASE are understood")
+		s.unexpected(t, "ALTER: only TABLE, DATABASE and USER are understood")
 	}
 	t = s.next()
 	s.qualified(t)

@@ -134,8 +134,9 @@ func (s *scanner) findNumber(tg *target, n *number) (key string, ok bool) {
 	return key, ok
 }
 
-// put replaces the value under tok, which has n bytes.
-func (s *scanner) put(tg *target, n int, text []byte) {
+// put replaces the value under tok, which has n bytes. from and to are the values as text, for the tracer.
+func (s *scanner) put(tg *target, n int, text []byte, from, to string) {
+	s.trace.value(s, tg, n, text, from, to)
 	s.replace(n, text)
 	s.stats.Changed[tg.rule]++
 }
@@ -165,9 +166,10 @@ func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
 	if !binary && !s.charset.holds(to) {
 		s.refuse(tg, "the new value is not ASCII, and the charset is "+s.charset.name)
 	}
+	from := s.trace.text(v)
 	s.scratch = append(s.scratch[:0], b[:prefix+1]...)
 	s.scratch = append(s.escape(s.scratch, to, q), q)
-	s.put(tg, len(b), s.scratch)
+	s.put(tg, len(b), s.scratch, from, to)
 }
 
 // oddString stops at a string that would be a number of the map in a column of numbers, when it may stand in one.
@@ -284,8 +286,9 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 	if to == string(v[:n]) {
 		return
 	}
+	from := s.trace.text(v[:n])
 	if to == "" && !quoted {
-		s.put(tg, len(b), []byte("''")) // no digits are no literal
+		s.put(tg, len(b), []byte("''"), from, to) // no digits are no literal
 		return
 	}
 	upper := bytes.ContainsAny(digits, "ABCDEF") || len(bytes.Trim(digits, "0123456789")) == 0
@@ -297,7 +300,7 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 	if quoted {
 		s.scratch = append(s.scratch, '\'')
 	}
-	s.put(tg, len(b), s.scratch)
+	s.put(tg, len(b), s.scratch, from, to)
 }
 
 // oddHex stops at hexadecimal digits that would be a number of the map in a column of numbers, when they may stand in one.
@@ -337,7 +340,7 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 		case !m.parse(s.scratch) || m.sign == '+':
 			s.refuse(tg, "the new value is no number, and the old one has no quotes")
 		default:
-			s.put(tg, len(b), s.scratch)
+			s.put(tg, len(b), s.scratch, s.trace.text(b), to)
 		}
 		return
 	}
@@ -376,5 +379,5 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 		v = append(append(v, '.'), n.frac...)
 	}
 	s.scratch = v
-	s.put(tg, len(b), v)
+	s.put(tg, len(b), v, s.trace.text(b), s.trace.text(v))
 }
