@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 const dirPattern = "zmlift-lab-*"
@@ -58,7 +59,11 @@ func sweep(parent string) {
 	for _, path := range stale {
 		f, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR, 0)
 		if err != nil {
-			continue // not ours, or between MkdirTemp and the lock
+			// Not ours, or between MkdirTemp and the lock; or something wrote there again after its lab had removed it.
+			if fi, err := os.Stat(path); err == nil && time.Since(fi.ModTime()) > time.Hour {
+				os.RemoveAll(path)
+			}
+			continue
 		}
 		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
 			os.RemoveAll(path)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,10 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // programs are what the servers of a lab need. Debian keeps some of them outside an ordinary user's PATH.
@@ -55,7 +59,44 @@ func newProcesses(dir string) *processes {
 
 func (p *processes) close() error {
 	p.nursery.close()
-	return nil
+	return endStrays(p.dir)
+}
+
+// endStrays kills what commands over ssh left behind when their sshd was killed under them, such as a half-way mariadb-install-db, which
+// would go on writing below the lab's directory. They are known by that directory in their arguments and by having no terminal: a person
+// who looks at a file there has one.
+func endStrays(dir string) error {
+	for range 100 {
+		found := false
+		names, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, name := range names {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			if err != nil || pid == os.Getpid() {
+				continue
+			}
+			args, err := os.ReadFile(name)
+			if err != nil || !strings.Contains(string(args), dir+"/") || hasTerminal(pid) {
+				continue
+			}
+			found = true
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+		}
+		if !found {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return fmt.Errorf("lab: processes below %s do not end", dir)
+}
+
+// hasTerminal reads the process's tty_nr, the fifth field after its name (proc(5)).
+func hasTerminal(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true // gone, or not ours to look at
+	}
+	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	return len(fields) < 5 || fields[4] != "0"
 }
 
 func (p *processes) machine(ctx context.Context, name string, keys *sshFiles) (*machine, error) {
