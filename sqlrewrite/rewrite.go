@@ -203,13 +203,15 @@ func (s *scanner) keyword(t token, line bool) {
 		if t.kind != delimiter {
 			s.unexpected(t, "BEGIN")
 		}
-	case "START", "COMMIT", "ROLLBACK", "UNLOCK", "FLUSH", "ANALYZE", "CHANGE", "STOP", "GRANT", "REVOKE", "INSTALL", "UNINSTALL":
+	case "START", "COMMIT", "ROLLBACK", "UNLOCK", "FLUSH", "CHANGE", "STOP", "GRANT", "REVOKE", "INSTALL", "UNINSTALL":
 		s.toEnd()
-	case "DO":
-		if t = s.next(); !s.is(t, "SETVAL") {
-			s.unexpected(t, "DO: only SETVAL is understood")
+	case "ANALYZE":
+		if t = s.next(); !s.is(t, "TABLE") { // ANALYZE UPDATE updates
+			s.unexpected(t, "ANALYZE: only TABLE is understood")
 		}
 		s.toEnd()
+	case "DO":
+		s.setval()
 	case "UPDATE":
 		s.update()
 	case "DELETE":

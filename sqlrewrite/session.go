@@ -20,7 +20,7 @@ func (s *scanner) set() {
 	case s.is(t, "STATEMENT"):
 		s.fail(t.from, "SET STATEMENT is not understood")
 	case s.isOne(t, "PASSWORD", "TRANSACTION", "ROLE"), s.is(t, "DEFAULT"):
-		s.toEnd()
+		s.toComma()
 		return
 	}
 	for global := false; ; t = s.next() {
@@ -43,6 +43,20 @@ func (s *scanner) set() {
 		if !isMark(t, ',') {
 			s.unexpected(t, "SET")
 		}
+	}
+}
+
+// toComma passes over the rest of a SET that assigns no variable. Some servers let assignments follow behind a comma.
+func (s *scanner) toComma() {
+	for {
+		t := s.next()
+		switch {
+		case t.kind == delimiter:
+			return
+		case isMark(t, ','):
+			s.unexpected(t, "SET")
+		}
+		s.pass(t)
 	}
 }
 

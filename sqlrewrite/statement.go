@@ -20,9 +20,12 @@ type columns struct {
 	invisible bool // some columns take no part in an INSERT without a list
 }
 
+// reserved are words that stand where a name could stand in statements that are not understood. No server takes them for names.
+var reserved = strings.Fields("AS DELAYED EXISTS FROM HIGH_PRIORITY IF IGNORE INTO JOIN LATERAL LIKE LOW_PRIORITY NOT ON PARTITION SELECT SET TABLE UPDATE USING VALUES WHERE WITH")
+
 // qualified reads a name of one or two parts that begins with t into ref, and renames its database.
 func (s *scanner) qualified(t token) {
-	if t.kind != word && t.kind != name {
+	if t.kind != word && t.kind != name || s.isOne(t, reserved...) {
 		s.unexpected(t, "the place of a name")
 	}
 	r := &s.ref
@@ -161,10 +164,25 @@ func (s *scanner) create() {
 // createProgram passes over the definition of a view, trigger or routine, whose body stays as it is.
 func (s *scanner) createProgram(t token) {
 	for !s.isOne(t, "VIEW", "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE") {
-		if t.kind == delimiter || t.kind == end || t.kind == mark && strings.IndexByte("=@()", t.mark) < 0 {
+		switch {
+		case s.is(t, "AGGREGATE"):
+			t = s.next()
+		case s.is(t, "SQL"):
+			if t = s.next(); !s.is(t, "SECURITY") {
+				s.unexpected(t, "CREATE")
+			}
+			s.next()
+			t = s.next()
+		case s.is(t, "ALGORITHM"):
+			s.equals()
+			s.next()
+			t = s.next()
+		case s.is(t, "DEFINER"):
+			s.equals()
+			t = s.definer()
+		default:
 			s.unexpected(t, "CREATE")
 		}
-		t = s.next()
 	}
 	trigger := s.is(t, "TRIGGER")
 	t = s.optional(s.next(), "BODY")
@@ -178,6 +196,52 @@ func (s *scanner) createProgram(t token) {
 		s.qualified(s.next())
 	}
 	s.body()
+}
+
+func (s *scanner) equals() {
+	if t := s.next(); !isMark(t, '=') {
+		s.unexpected(t, "CREATE")
+	}
+}
+
+// definer passes over the name of a user or a role, and returns the token behind it.
+func (s *scanner) definer() token {
+	part := func() {
+		if t := s.next(); t.kind != word && t.kind != name && t.kind != text {
+			s.unexpected(t, "the place of a user")
+		}
+	}
+	part()
+	t := s.next()
+	switch {
+	case isMark(t, '@'):
+		part()
+		t = s.next()
+	case isMark(t, '('): // CURRENT_USER()
+		if t = s.next(); !isMark(t, ')') {
+			s.unexpected(t, "the place of a user")
+		}
+		t = s.next()
+	}
+	return t
+}
+
+// setval passes over DO SETVAL(sequence, number, number), behind DO.
+func (s *scanner) setval() {
+	t := s.next()
+	if !s.is(t, "SETVAL") {
+		s.unexpected(t, "DO: only SETVAL is understood")
+	}
+	if t = s.next(); !isMark(t, '(') {
+		s.unexpected(t, "SETVAL")
+	}
+	s.qualified(s.next())
+	for t = s.next(); !isMark(t, ')'); t = s.next() {
+		if t.kind != word && !isMark(t, ',') && !isMark(t, '-') {
+			s.unexpected(t, "SETVAL")
+		}
+	}
+	s.endsHere("SETVAL")
 }
 
 // databaseName reads the name of a database and renames it.
@@ -236,7 +300,13 @@ func (s *scanner) definitions(target bool) *columns {
 			if t.kind != name && t.kind != word {
 				s.unexpected(t, "the place of a column")
 			}
-			if t.kind == word && s.isOne(t, "PRIMARY", "KEY", "INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK", "PERIOD") {
+			if t.kind == word && s.isOne(t, "PRIMARY", "KEY", "INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK") {
+				break
+			}
+			if t.kind == word && target && s.is(t, "PERIOD") {
+				if t = s.next(); !s.is(t, "FOR") {
+					s.unexpected(t, "PERIOD: a column of that name needs quotes")
+				}
 				break
 			}
 			if t.kind == word && s.isOne(t, "LIKE", "SELECT", "WITH", "VALUES", "TABLE") {
@@ -345,7 +415,7 @@ func (s *scanner) alter() {
 	if !s.is(t, "TABLE") {
 		s.unexpected(t, "ALTER: only TABLE, DATABASE and USER are understood")
 	}
-	t = s.next()
+	t = s.optional(s.next(), "IF", "EXISTS")
 	s.qualified(t)
 	target := s.rules(t, true)
 	begins := true
