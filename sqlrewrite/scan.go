@@ -445,24 +445,23 @@ const closingLine = "-- Dump completed"
 
 // versionComment looks at a comment that begins with /* and says whether its text is code, and how long its opening is.
 func (s *scanner) versionComment() (code bool, opening int) {
+	at := func(n int) byte {
+		c, ok := s.peek(n)
+		if !ok {
+			s.truncated("a comment") // it is not known yet whose code it is: nothing of it goes out
+		}
+		return c
+	}
 	n := 2
-	if c, _ := s.peek(n); c == 'M' {
+	if at(n) == 'M' {
 		n++
 	}
-	if c, _ := s.peek(n); c != '!' {
+	if at(n) != '!' {
 		return false, 2
 	}
 	n++
 	version := n
-	for {
-		c, ok := s.peek(n)
-		if !ok {
-			s.pos = s.end
-			s.truncated("a comment")
-		}
-		if c < '0' || c > '9' {
-			break
-		}
+	for at(n) >= '0' && at(n) <= '9' {
 		if n++; n-version > 6 {
 			s.failHere("a version comment with more than six digits")
 		}
