@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,27 +155,24 @@ func TestEveryFault(t *testing.T) {
 	reached := map[string]map[zimbratest.FaultKind]bool{}
 	runs, failures, moved := 0, 0, 0
 	all := faults(clean.Effects())
-	for _, f := range all {
-		for _, how := range []recovery{resume, rollback} {
-			w, p, bad := history(f, how)
-			runs++
-			if w.Moved() {
-				moved++
-			}
-			if p.Hit == "" {
-				t.Errorf("%s %s met no effect", how, f)
-			}
-			if reached[p.Hit] == nil {
-				reached[p.Hit] = map[zimbratest.FaultKind]bool{}
-			}
-			reached[p.Hit][f.Kind] = true
-			if len(bad) == 0 {
-				continue
-			}
-			t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", string(how)+" "+f.String(), p.Hit, strings.Join(bad, "\n  "))
-			if failures++; failures == 10 {
-				t.Fatalf("stopped after %d of %d histories: the rest would say the same", runs, 2*len(all))
-			}
+	for r := range histories(all) {
+		runs++
+		if r.moved {
+			moved++
+		}
+		if r.hit == "" {
+			t.Errorf("%s %s met no effect", r.how, r.fault)
+		}
+		if reached[r.hit] == nil {
+			reached[r.hit] = map[zimbratest.FaultKind]bool{}
+		}
+		reached[r.hit][r.fault.Kind] = true
+		if len(r.bad) == 0 {
+			continue
+		}
+		t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", string(r.how)+" "+r.fault.String(), r.hit, strings.Join(r.bad, "\n  "))
+		if failures++; failures == 10 {
+			t.Fatalf("stopped after %d of %d histories: the rest would say the same", runs, 2*len(all))
 		}
 	}
 	for _, name := range zimbra.StepNames() {
@@ -191,6 +191,54 @@ func TestEveryFault(t *testing.T) {
 		t.Errorf("%d of %d runs ended moved: the enumeration does not reach both ends", moved, runs)
 	}
 	t.Logf("%d runs, %d ended moved, %d kinds of effect", runs, moved, len(reached))
+}
+
+// A result is how one history ended.
+type result struct {
+	fault zimbratest.Fault
+	how   recovery
+	hit   string
+	moved bool
+	bad   []string
+}
+
+// histories runs each fault with each recovery, on every CPU: no world knows of another.
+func histories(all []zimbratest.Fault) iter.Seq[result] {
+	return func(yield func(result) bool) {
+		jobs, results, stop := make(chan result), make(chan result), make(chan struct{})
+		var workers sync.WaitGroup
+		for range runtime.GOMAXPROCS(0) {
+			workers.Go(func() {
+				for r := range jobs {
+					w, p, bad := history(r.fault, r.how)
+					r.hit, r.moved, r.bad = p.Hit, w.Moved(), bad
+					select {
+					case results <- r:
+					case <-stop:
+					}
+				}
+			})
+		}
+		workers.Go(func() {
+			defer close(jobs)
+			for _, f := range all {
+				for _, how := range []recovery{resume, rollback} {
+					select {
+					case jobs <- result{fault: f, how: how}:
+					case <-stop:
+						return
+					}
+				}
+			}
+		})
+		defer workers.Wait()
+		defer close(stop)
+		for range 2 * len(all) {
+			if !yield(<-results) {
+				return
+			}
+		}
+	}
 }
 
 // forwardOnly says whether a step belongs to a move that nothing stops.
