@@ -70,7 +70,7 @@ func (c *Copy) publish(ctx context.Context) ([]TableProof, error) {
 	if err != nil {
 		return nil, err
 	}
-	return proofs, c.force(ctx, s)
+	return proofs, force(ctx, s, c.opt.Claim.AccountID)
 }
 
 // A mailboxRow is a row of zimbra.mailbox: columns to values, all as text.
@@ -281,8 +281,8 @@ func (c *Copy) compareMailbox(ctx context.Context, q querier, tables []Table, wa
 
 // force has the server write its log to disk, also where it runs with innodb_flush_log_at_trx_commit=0, as Zimbra's do: making and dropping
 // a table does that (db/MySQL.flushToDisk).
-func (c *Copy) force(ctx context.Context, q querier) error {
-	sum := md5.Sum([]byte(c.opt.Claim.AccountID)) // an account id is up to 127 characters, a table's name 64
+func force(ctx context.Context, q querier, accountID string) error {
+	sum := md5.Sum([]byte(accountID)) // an account id is up to 127 characters, a table's name 64
 	name := "zmlift." + ident(fmt.Sprintf("flush_%x", sum))
 	for _, stmt := range []string{sqlDropFlush, sqlMakeFlush, sqlDropFlush} {
 		if err := exec(ctx, q, fmt.Sprintf(stmt, name)); err != nil {

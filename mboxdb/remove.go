@@ -46,7 +46,7 @@ func (c *Copy) unpublish(ctx context.Context, s *session, tables []Table, undo *
 	if err != nil {
 		return err
 	}
-	return c.force(ctx, s)
+	return force(ctx, s, c.opt.Claim.AccountID)
 }
 
 // putBack inserts a deleted_account row, unless its address has one.
@@ -90,7 +90,7 @@ func (c *Copy) remove(ctx context.Context, undo *DeletedAccount) error {
 	if err := c.clear(ctx, s, only(moved(tables), Table.inGroup), c.owned); err != nil {
 		return err
 	}
-	if err := c.force(ctx, s); err != nil {
+	if err := force(ctx, s, c.opt.Claim.AccountID); err != nil {
 		return err
 	}
 	return leftovers(ctx, s, c.to.ID, c.to.Group)

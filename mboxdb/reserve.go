@@ -83,8 +83,22 @@ func (d *DB) reserve(ctx context.Context, c Claim, opts *ReserveOptions) (Reserv
 		if err := d.EnsureGroup(ctx, row.Group); err != nil {
 			return Reservation{}, err
 		}
+		// A counter and a reservation that a crash takes back would give the id to somebody else while our files lie under it.
+		if err := d.force(ctx, c.AccountID); err != nil {
+			return Reservation{}, err
+		}
 		return d.reservation(ctx, c, row)
 	}
+}
+
+// force has the server write its log to disk.
+func (d *DB) force(ctx context.Context, accountID string) error {
+	s, err := d.write(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return force(ctx, s, accountID)
 }
 
 // takeID returns the account's reserved id, or takes one when there is none, or when it is the one to burn.

@@ -51,7 +51,7 @@ func (mv *Move) nextFence(ctx context.Context) (any, error) {
 		return nil, err
 	}
 	ours := h.Move == mv.id
-	if !mv.st.rollback && !mv.st.committed {
+	if !mv.st.committed { // a rollback that goes on in a new process, too: the account may have moved by another journal meanwhile
 		e, err := mv.entry(ctx)
 		if err != nil {
 			return nil, err
@@ -346,14 +346,20 @@ func (mv *Move) waitMoved(ctx context.Context) (any, error) {
 // flushDest has the destination read the account's entry anew. Only this one stands between the user and service; the others are told too,
 // and once more by cleanup.
 func (mv *Move) flushDest(ctx context.Context) (any, error) {
+	return mv.flushFor(ctx, mv.st.plan.Dest.Host)
+}
+
+// flushFor flushes the account on the home that serves it, which must answer, and on the others, which may not.
+func (mv *Move) flushFor(ctx context.Context, home string) (any, error) {
 	var pending []string
-	for _, host := range mv.m.hosts {
+	hosts := slices.DeleteFunc(slices.Clone(mv.m.hosts), func(h string) bool { return h == home })
+	for _, host := range append([]string{home}, hosts...) {
 		d := mv.m.cfg.Stores[host].Mailboxd
 		if d == nil {
 			continue
 		}
 		err := d.Flush(ctx, mv.st.plan.Account.ID)
-		if err != nil && host == mv.st.plan.Dest.Host {
+		if err != nil && host == home {
 			return nil, fmt.Errorf("flush %s: %w", host, err)
 		}
 		if err != nil {
@@ -521,12 +527,25 @@ func (mv *Move) unlockMailbox(ctx context.Context) (any, error) {
 	if d == nil {
 		return skipped, nil
 	}
+	if !mv.st.locked {
+		return nil, nil // a lockout that is there is somebody else's
+	}
 	return nil, d.Unlock(ctx, mv.st.plan.Account.ID)
 }
 
 // waitReopened waits until every LDAP server that a mailstore reads shows that the maintenance is over: a flush before that would cache it.
+// A server that is down does not keep the others from being told.
 func (mv *Move) waitReopened(ctx context.Context) (any, error) {
-	return nil, mv.waitReplicas(ctx, mv.m.limits.Replicas)
+	err := mv.waitReplicas(ctx, mv.m.limits.Replicas)
+	if err != nil && ctx.Err() == nil {
+		return pendingData([]string{err.Error()}), nil
+	}
+	return nil, err
+}
+
+// flushReopened has the source read the account's entry anew, and then the others, as far as they answer: service is the source's.
+func (mv *Move) flushReopened(ctx context.Context) (any, error) {
+	return mv.flushFor(ctx, mv.st.plan.Source.Host)
 }
 
 // settle waits out a lock request that was never answered: it may still be under way, and would lock the user out after the rollback.
@@ -543,6 +562,26 @@ func (mv *Move) settle(ctx context.Context) (any, error) {
 
 // removeRows deletes what this move wrote, and proves that nothing is left under its id.
 func (mv *Move) removeRows(ctx context.Context) (any, error) {
+	if mv.st.reservation == nil {
+		return nil, nil // nothing was written
+	}
+	// The claim stands, so that no other mover can begin; but one may have ended between the look that came before the claim and it.
+	e, err := mv.entry(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := mv.livesAtSource(e); err != nil {
+		return nil, err
+	}
+	if !mv.st.published {
+		id, ok, err := mv.copy.Rows.Home(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ok && id == mv.st.reservation.ID {
+			return nil, fmt.Errorf("%w: mailbox %d of %s on %s was not published by this move", ErrUndecided, id, mv.st.plan.Account.Name, mv.st.plan.Dest.Host)
+		}
+	}
 	return nil, mv.copy.Rows.Remove(ctx, mv.st.undo)
 }
 

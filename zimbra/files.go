@@ -27,10 +27,11 @@ const quietWait = 30 * time.Second
 // source's database, not from a walk.
 type files struct {
 	*transfer
+	indexed bool                // the source had an index in this process
 	checked map[string]struct{} // paths at the destination whose content was compared in this process: a blob never changes
 }
 
-func newFiles(t *transfer) *files { return &files{t, map[string]struct{}{}} }
+func newFiles(t *transfer) *files { return &files{transfer: t, checked: map[string]struct{}{}} }
 
 // mark is the content of the mark: the move, and the fence of the run that holds the directory.
 func (f *files) mark() string { return fmt.Sprintf("%s %d\n", f.move, f.claim.Fence) }
@@ -61,11 +62,23 @@ func (f *files) dest(ctx context.Context, v mboxdb.Volume) (filesync.Tree, error
 	return f.dst.Files.Tree(volumePath(v, to.ID)), err
 }
 
+// standing says whether the claim stands and the id is still the account's: a directory under an id that became somebody else's is theirs.
+func (f *files) standing(ctx context.Context, id mboxdb.MailboxID) error {
+	if err := f.dstDB.Held(ctx, f.claim); err != nil {
+		return ours(err)
+	}
+	h, err := f.dstDB.Holder(ctx, f.plan.Account.ID)
+	if err == nil && h.Mailbox != id {
+		err = fmt.Errorf("%w: mailbox id %d is no longer reserved for %s on %s", ErrUndecided, id, f.plan.Account.Name, f.plan.Dest.Host)
+	}
+	return err
+}
+
 // Make makes each directory and then its mark. An empty directory without one is what a crash in between leaves: the id is reserved for
 // this account, so nobody else makes it.
 func (f *files) Make(ctx context.Context, to Reservation) error {
-	if err := f.dstDB.Held(ctx, f.claim); err != nil {
-		return ours(err)
+	if err := f.standing(ctx, to.ID); err != nil {
+		return err
 	}
 	for _, v := range f.volumes() {
 		if err := f.makeTree(ctx, v, to.ID); err != nil {
@@ -113,6 +126,9 @@ func isEmpty(ctx context.Context, t filesync.Tree) (bool, error) {
 // Presync copies blobs and index, and compares what it copied with the digests in the rows. A blob that vanishes meanwhile was deleted by
 // its user.
 func (f *files) Presync(ctx context.Context) (FileStats, error) {
+	if err := f.standing(ctx, f.to.ID); err != nil {
+		return FileStats{}, err
+	}
 	sum, err := f.copyBlobs(ctx, func(filesync.Item) bool { return true })
 	if err != nil {
 		return sum, err
@@ -302,6 +318,10 @@ func (f *files) index(ctx context.Context) (FileStats, error) {
 	if err != nil {
 		return FileStats{}, err
 	}
+	if !ok && f.indexed {
+		return FileStats{}, fmt.Errorf("%s: the search index was there before and is gone: is its volume mounted?", src)
+	}
+	f.indexed = ok
 	dir, err := f.dest(ctx, byID(f.plan.Dest.Volumes)[f.plan.IndexVolume])
 	if err != nil {
 		return FileStats{}, err
@@ -501,8 +521,8 @@ func (f *files) Unmark(ctx context.Context) error {
 }
 
 func (f *files) Remove(ctx context.Context, to Reservation) error {
-	if err := f.dstDB.Held(ctx, f.claim); err != nil {
-		return ours(err)
+	if err := f.standing(ctx, to.ID); err != nil {
+		return err
 	}
 	for _, v := range f.volumes() {
 		if err := f.removeTree(ctx, v, to.ID); err != nil {
@@ -514,8 +534,13 @@ func (f *files) Remove(ctx context.Context, to Reservation) error {
 
 func (f *files) removeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) error {
 	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
-	if ok, err := exists(ctx, volume, dir); err != nil || !ok {
+	ok, err := exists(ctx, volume, dir)
+	if err != nil {
 		return err
+	}
+	if !ok { // a removal that was cut short lies under another name: this one goes on with it
+		guard := &filesync.Guard{Name: path.Join(dir, markName), Content: f.mark()}
+		return guarded(filesync.Remove(ctx, volume, dir, &filesync.Options{Guard: guard}))
 	}
 	tree := f.dst.Files.Tree(volumePath(v, id))
 	found, err := filesync.ReadFile(ctx, tree, markName, 1000)

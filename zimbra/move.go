@@ -171,7 +171,7 @@ func (mv *Move) step(ctx context.Context, st *step) error {
 		if err := mv.append(ctx, st.phase, st.name, Begun, data); err != nil {
 			return mv.at(st, err)
 		}
-		data, err = st.do(mv, ctx)
+		data, err = mv.do(ctx, st)
 	}
 	ctx = context.WithoutCancel(ctx)
 	if err != nil {
@@ -182,6 +182,24 @@ func (mv *Move) step(ctx context.Context, st *step) error {
 		return mv.at(st, err)
 	}
 	return nil
+}
+
+// do carries a step out. Under the lock it ends with the budget, also when a server hangs.
+func (mv *Move) do(ctx context.Context, st *step) (any, error) {
+	if st.phase != PhaseCutover {
+		return st.do(mv, ctx)
+	}
+	left := mv.m.limits.LockBudget
+	if !mv.st.lockedAt.IsZero() {
+		left -= mv.m.clock.Now().Sub(mv.st.lockedAt)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, left, ErrOverBudget)
+	defer cancel()
+	data, err := st.do(mv, ctx)
+	if err != nil && context.Cause(ctx) == ErrOverBudget {
+		err = fmt.Errorf("%w: %w", ErrOverBudget, err)
+	}
+	return data, err
 }
 
 // before is everything that may stop a step before it is written down, and what its entry must hold.
@@ -253,7 +271,8 @@ func (mv *Move) append(ctx context.Context, phase Phase, name, is string, data a
 // emergency: when the journal's disk is broken, the user is let in all the same. That may be done twice, so it need not be written down
 // first. When somebody else has the journal it is theirs to do.
 func (mv *Move) emergency(phase Phase, err error) bool {
-	return phase == PhaseRelease && !errors.Is(err, ErrFenced)
+	letsIn := phase == PhaseRelease || phase == phaseAsk || phase == PhaseFinish && !mv.st.served
+	return letsIn && !errors.Is(err, ErrFenced)
 }
 
 // hint says what helps against an error.

@@ -141,6 +141,9 @@ func (m *Mover) Start(ctx context.Context, p *Plan) (*Move, error) {
 	if err := m.fits(ctx, p); err != nil {
 		return nil, err
 	}
+	if s := m.cfg.Stores[p.Dest.Host].Survey.Survey(ctx, SurveyRequest{AccountID: p.Account.ID, Tables: p.Tables}); s.Mailbox != nil {
+		return nil, fmt.Errorf("%w: %s has mailbox %d for %s now", ErrPlanStale, p.Dest.Host, s.Mailbox.ID, p.Account.Name)
+	}
 	now := m.clock.Now().UTC()
 	id := now.Format("20060102T150405Z") + "-" + random()
 	j, err := m.journals.Create(ctx, p.Account.ID, id)

@@ -387,7 +387,8 @@ func (m *Mover) fits(ctx context.Context, p *Plan) error {
 			return fmt.Errorf("%w: the schema of %s changed", ErrPlanStale, end.Host)
 		case !slices.Equal(now.Volumes, end.Volumes):
 			return fmt.Errorf("%w: the volumes of %s changed", ErrPlanStale, end.Host)
-		case end == &p.Source && (now.Mailbox == nil || now.Mailbox.ID != end.Mailbox.ID || now.Mailbox.Group != end.Mailbox.Group):
+		case end == &p.Source && (now.Mailbox == nil || now.Mailbox.ID != end.Mailbox.ID || now.Mailbox.Group != end.Mailbox.Group ||
+			now.Mailbox.IndexVolume != end.Mailbox.IndexVolume):
 			return fmt.Errorf("%w: the mailbox of %s on %s is another one", ErrPlanStale, p.Account.Name, end.Host)
 		case end == &p.Dest && now.Groups != end.Groups:
 			return fmt.Errorf("%w: zimbra_mailbox_groups of %s changed", ErrPlanStale, end.Host)

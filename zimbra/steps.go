@@ -109,7 +109,7 @@ func steps() []step {
 		{stepReopenAccount, PhaseRelease, nil, (*Move).reopenAccount},
 		{stepUnlockMailbox, PhaseRelease, nil, (*Move).unlockMailbox},
 		{stepWaitReopened, PhaseRelease, nil, (*Move).waitReopened},
-		{stepFlushReopened, PhaseRelease, nil, (*Move).flushEverywhere},
+		{stepFlushReopened, PhaseRelease, nil, (*Move).flushReopened},
 		{stepSettle, PhaseRelease, nil, (*Move).settle},
 
 		{stepRollbackTake, PhaseRollback, (*Move).nextFence, (*Move).takeOver},
