@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every patch in testdata/saboteurs takes one protection out of a copy of the tree. The fault enumeration must notice each of them: a
+# Every patch in testdata/saboteurs takes one protection out of a copy of the tree. The tests of the in-memory world must notice each of them: a
 # protection that nothing misses when it is gone is a belief.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ for patch in testdata/saboteurs/*.patch; do
 		echo "saboteur $name: does not build:"
 		cat "$root/log"
 		failed=1
-	elif (cd "$root/tree" && go test -count=1 -run 'TestMoveWithoutFault|TestEveryFault' ./zimbra/zimbratest) >"$root/log" 2>&1; then
+	elif (cd "$root/tree" && go test -count=1 ./zimbra/zimbratest) >"$root/log" 2>&1; then
 		echo "saboteur $name: NOT NOTICED"
 		failed=1
 	else
