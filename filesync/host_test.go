@@ -96,6 +96,7 @@ func remoteSide(t testing.TB, store int) side {
 	t.Helper()
 	l := lab.Shared(t)
 	if l.Backend != lab.Processes {
+		lab.Note("*** filesync over ssh SKIPPED on containers: set ZMLIFT_LAB=processes")
 		t.Skip("these tests look at the store's files from outside: set ZMLIFT_LAB=processes")
 	}
 	s := l.Stores[store]
