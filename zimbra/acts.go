@@ -336,7 +336,13 @@ func (mv *Move) claimFinish(ctx context.Context) (any, error) {
 
 // waitMoved gives the other LDAP servers a little time. The user waits no longer than that for a replica: cleanup waits to the end.
 func (mv *Move) waitMoved(ctx context.Context) (any, error) {
-	err := mv.waitReplicas(ctx, mv.m.limits.Others)
+	return mv.waitOrNote(ctx, mv.m.limits.Others)
+}
+
+// waitOrNote waits for the LDAP servers that mailstores read. One that does not show the change in time is noted, and does not keep the
+// others from being told.
+func (mv *Move) waitOrNote(ctx context.Context, limit time.Duration) (any, error) {
+	err := mv.waitReplicas(ctx, limit)
 	if err != nil && ctx.Err() == nil {
 		return pendingData([]string{err.Error()}), nil
 	}
@@ -347,6 +353,24 @@ func (mv *Move) waitMoved(ctx context.Context) (any, error) {
 // and once more by cleanup.
 func (mv *Move) flushDest(ctx context.Context) (any, error) {
 	return mv.flushFor(ctx, mv.st.plan.Dest.Host)
+}
+
+// flushServed has the destination see that the maintenance is over.
+func (mv *Move) flushServed(ctx context.Context) (any, error) {
+	return mv.flushServing(ctx, mv.st.plan.Dest.Host)
+}
+
+// flushServing flushes the account on the home that serves it from now on. An LDAP server that is behind made that mailboxd cache the
+// maintenance again, for a quarter of an hour: an error then, so that it is done once more. One that does not answer is nobody's source.
+func (mv *Move) flushServing(ctx context.Context, home string) (any, error) {
+	data, err := mv.flushFor(ctx, home)
+	if err != nil {
+		return nil, err
+	}
+	if err := mv.waitReplicas(ctx, 0); errors.Is(err, errBehind) {
+		return nil, err
+	}
+	return data, nil
 }
 
 // flushFor flushes the account on the home that serves it, which must answer, and on the others, which may not.
@@ -387,6 +411,9 @@ func (mv *Move) loadMailbox(ctx context.Context) (any, error) {
 		return skipped, nil
 	}
 	id, err := d.Load(ctx, mv.st.plan.Account.ID)
+	if errors.Is(err, ErrWrongHost) { // it cached the entry before its LDAP server had the change
+		err = errors.Join(err, d.Flush(ctx, mv.st.plan.Account.ID))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -534,18 +561,13 @@ func (mv *Move) unlockMailbox(ctx context.Context) (any, error) {
 }
 
 // waitReopened waits until every LDAP server that a mailstore reads shows that the maintenance is over: a flush before that would cache it.
-// A server that is down does not keep the others from being told.
 func (mv *Move) waitReopened(ctx context.Context) (any, error) {
-	err := mv.waitReplicas(ctx, mv.m.limits.Replicas)
-	if err != nil && ctx.Err() == nil {
-		return pendingData([]string{err.Error()}), nil
-	}
-	return nil, err
+	return mv.waitOrNote(ctx, mv.m.limits.Replicas)
 }
 
 // flushReopened has the source read the account's entry anew, and then the others, as far as they answer: service is the source's.
 func (mv *Move) flushReopened(ctx context.Context) (any, error) {
-	return mv.flushFor(ctx, mv.st.plan.Source.Host)
+	return mv.flushServing(ctx, mv.st.plan.Source.Host)
 }
 
 // settle waits out a lock request that was never answered: it may still be under way, and would lock the user out after the rollback.
@@ -648,32 +670,50 @@ func (mv *Move) rowIsOurs(ctx context.Context) error {
 	return nil
 }
 
+var errBehind = errors.New("it is behind")
+
 // waitReplicas waits, for as long as limit, until each LDAP server that a mailstore reads has the account's entry as it is where the writes
 // go. It compares entryCSN: a status that looks right may be the one before the last two changes.
 func (mv *Move) waitReplicas(ctx context.Context, limit time.Duration) error {
 	if len(mv.m.cfg.Replicas) == 0 {
 		return nil
 	}
-	e, err := mv.entry(ctx)
+	until := mv.m.clock.Now().Add(limit)
+	var want string
+	err := mv.poll(ctx, until, func() error {
+		e, err := mv.entry(ctx)
+		want = e.Value(attrCSN)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	until := mv.m.clock.Now().Add(limit)
 	for i, r := range mv.m.cfg.Replicas {
-		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-			have, err := lookupAccount(ctx, r, mv.st.plan.Account.ID)
-			if err == nil && have.Value(attrCSN) >= e.Value(attrCSN) {
-				break
+		err := mv.poll(ctx, until, func() error {
+			e, err := lookupAccount(ctx, r, mv.st.plan.Account.ID)
+			if err == nil && e.Value(attrCSN) < want {
+				err = errBehind
 			}
-			if mv.m.clock.Now().After(until) {
-				return errors.Join(fmt.Errorf("LDAP replica %d does not show the change after %v", i+1, limit), err)
-			}
-			if err := mv.m.clock.Sleep(ctx, pause); err != nil {
-				return err
-			}
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("LDAP replica %d does not show the change: %w", i+1, err)
 		}
 	}
 	return nil
+}
+
+// poll asks until the answer is yes, at least once.
+func (mv *Move) poll(ctx context.Context, until time.Time, ask func() error) error {
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		err := ask()
+		if err == nil || mv.m.clock.Now().After(until) {
+			return err
+		}
+		if serr := mv.m.clock.Sleep(ctx, pause); serr != nil {
+			return errors.Join(err, serr)
+		}
+	}
 }
 
 // forget deletes the account's keys on every memcached. One that does not answer does not keep the others from being told.

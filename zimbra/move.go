@@ -66,7 +66,7 @@ func (mv *Move) Rollback(ctx context.Context) error {
 		if err := mv.begin(ctx); err != nil {
 			return err
 		}
-		if err := mv.step(ctx, mv.st.next(PhaseFinish)); err != nil {
+		if err := mv.insist(ctx, mv.st.next(PhaseFinish)); err != nil {
 			return err
 		}
 		if mv.st.committed {
@@ -106,7 +106,7 @@ func (mv *Move) session(ctx context.Context, through Phase) error {
 		if st == nil {
 			return nil
 		}
-		err := mv.step(ctx, st)
+		err := mv.insist(ctx, st)
 		switch {
 		case err == nil:
 			continue
@@ -133,10 +133,11 @@ func (mv *Move) session(ctx context.Context, through Phase) error {
 func (mv *Move) releaseNow(ctx context.Context, failed *step) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mv.m.limits.Release)
 	defer cancel()
+	until := mv.m.clock.Now().Add(mv.m.limits.Release)
 	mv.st.release = mv.st.lockOpen // said by the journal too, if it took the entry
 	for again := 0; mv.st.release && !mv.st.committed; {
 		st := mv.st.next(PhaseCutover)
-		err := mv.step(ctx, st)
+		err := mv.repeat(ctx, st, until)
 		if err == nil {
 			continue
 		}
@@ -158,14 +159,46 @@ func (mv *Move) letGo(ctx context.Context) {
 	}
 }
 
+// insist does a step. While the user is locked out and this step is on the way to service, a server that is down for a moment is no
+// reason to stop: it is tried again, for as long as the limits allow.
+func (mv *Move) insist(ctx context.Context, st *step) error {
+	switch {
+	case mv.mustFinish(st):
+		// The way back is closed: a cancelled caller must not keep the user waiting.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), mv.m.limits.Finish)
+		defer cancel()
+		return mv.repeat(ctx, st, mv.m.clock.Now().Add(mv.m.limits.Finish))
+	case st.phase == phaseAsk, st.phase == PhaseRelease:
+		return mv.repeat(ctx, st, mv.m.clock.Now().Add(mv.m.limits.Release))
+	}
+	return mv.step(ctx, st)
+}
+
+// repeat does a step again and again until it succeeds, its error is one that time does not heal, or the time is over.
+func (mv *Move) repeat(ctx context.Context, st *step, until time.Time) error {
+	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
+		err := mv.step(ctx, st)
+		if err == nil || !heals(err) || mv.m.clock.Now().Add(pause).After(until) {
+			return err
+		}
+		if serr := mv.m.clock.Sleep(ctx, pause); serr != nil {
+			return err
+		}
+	}
+}
+
+// heals says whether an error may be gone in a moment. What another mover or a person has done stays.
+func heals(err error) bool {
+	for _, stays := range []error{ErrCommitted, ErrFenced, ErrUndecided, ErrJournal} {
+		if errors.Is(err, stays) {
+			return false
+		}
+	}
+	return true
+}
+
 // step writes down that the step begins, does it, and writes down how it ended.
 func (mv *Move) step(ctx context.Context, st *step) error {
-	if mv.mustFinish(st) {
-		// The user is locked out and the way back is closed: a cancelled caller must not keep the user waiting.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), mv.m.limits.Finish)
-		defer cancel()
-	}
 	data, err := mv.before(ctx, st)
 	if err == nil {
 		if err := mv.append(ctx, st.phase, st.name, Begun, data); err != nil {

@@ -54,7 +54,7 @@ type state struct {
 	commit      bool            // the commit was begun, so only the directory knows
 	asked       bool            // and it was asked since
 	committed   bool            //
-	served      bool            // status restored at the destination
+	served      bool            // status restored at the destination, and its mailboxd told
 	rollback    bool            // a rollback was begun
 	ended       bool            //
 	done        map[string]bool // steps that this run has done: later runs do not trust them
@@ -169,7 +169,9 @@ func (s *state) didStep(e Entry) error {
 		}
 		s.asked, s.committed = true, d.Committed
 	case stepRestoreStatus:
-		s.status, s.served = nil, true
+		s.status = nil
+	case stepFlushServed:
+		s.served = true
 	case stepReopenAccount:
 		s.status, s.commit, s.lockedAt = nil, false, time.Time{} // the entry was touched: a late commit fails
 	case stepSettle:

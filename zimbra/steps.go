@@ -101,7 +101,7 @@ func steps() []step {
 		{stepLockSource, PhaseFinish, nil, (*Move).lockSource},
 		{stepRestoreStatus, PhaseFinish, nil, (*Move).restoreStatus},
 		{stepWaitServed, PhaseFinish, nil, (*Move).waitMoved},
-		{stepFlushServed, PhaseFinish, nil, (*Move).flushDest},
+		{stepFlushServed, PhaseFinish, nil, (*Move).flushServed},
 		{stepCleanup, PhaseFinish, nil, (*Move).cleanup},
 		{stepUnmark, PhaseFinish, nil, (*Move).unmarkTrees},
 		{stepEnd, PhaseFinish, nil, (*Move).end},

@@ -8,11 +8,11 @@
 //
 // # Faults
 //
-// A [Process] is a mover's process in the world; [Process.Config] is what its Mover works with. One [Fault] may happen in it: an effect fails,
-// is done while its answer is lost, is done later, the process dies before or after it or sleeps just before it while another mover takes
-// over, an administrator changes the account's status, the source's mailboxd restarts. A fault is written as KIND@EFFECT, such as
-// "late@37+4", and [ParseFault] reads that: a failing history can be run again by its name. The same faults give the same history, which
-// is in [World.Log].
+// A [Process] is a mover's process in the world; [Process.Config] is what its Mover works with. One [Fault] may happen in it: an effect
+// fails, is done while its answer is lost, is done later, the process dies before or after it or sleeps just before it while another mover
+// takes over, an administrator changes the account's status, the source's mailboxd restarts, a server is down for a while, or the LDAP
+// replica stands still. A fault is written as KIND@EFFECT or KIND@EFFECT+DELAY, such as "late@37+4", and [ParseFault] reads that: a failing
+// history can be run again by its name. The same faults give the same history, which is in [World.Log].
 //
 // [World.Check] says what is wrong when everything is over: Alice must have one home, every message that was taken, her status, and the way
 // in; nothing of the move may be left, and no neighbour may be touched. Programs that put an implementation of their own behind

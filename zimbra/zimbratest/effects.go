@@ -523,6 +523,9 @@ type clock struct{ p *Process }
 func (c clock) Now() time.Time { return c.p.w.now }
 
 func (c clock) Sleep(ctx context.Context, d time.Duration) error {
+	if c.p.dead {
+		return errDead
+	}
 	c.p.w.advance(d)
 	return ctx.Err()
 }

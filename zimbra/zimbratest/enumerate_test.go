@@ -46,14 +46,14 @@ func start(p *zimbratest.Process) error {
 
 // recover ends every move there is, with one fresh process for each try. It fails when that takes more than a few.
 func recoverAll(w *zimbratest.World, how recovery, name string) error {
-	const tries = 6
+	const tries = 7
 	for _, move := range w.Moves() {
 		var err error
 		for n := range tries {
 			if err = recoverOnce(w.Process(fmt.Sprintf("%s%d", name, n+1), zimbratest.Fault{}), move, how); err == nil {
 				break
 			}
-			w.Wait(20 * time.Second)
+			w.Wait(20 * time.Second << n) // a person who tries again, for some twenty minutes
 		}
 		if err != nil {
 			return fmt.Errorf("%s of %s does not end: %w", how, move, err)
@@ -104,22 +104,36 @@ func history(f zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.P
 		}
 	})
 	_ = start(p) // what it says is not the point: what it leaves is
+	if f.Passes() {
+		bad = append(bad, w.CheckService()...)
+	}
 	if err := recoverAll(w, how, "third"); err != nil {
 		bad = append(bad, err.Error())
 	}
 	return w, p, append(bad, w.Check()...)
 }
 
-// faults are all of them: each effect of a move without faults, in every way, and late ones with every delay.
+// delays are those with which a fault of the kind is tried: late by every number of effects, servers down for a short and for a long time.
+func delays(kind zimbratest.FaultKind) []int {
+	switch kind {
+	case zimbratest.Late:
+		var all []int
+		for delay := 0; delay <= 40; delay++ {
+			all = append(all, delay)
+		}
+		return all
+	case zimbratest.Down, zimbratest.LostDown, zimbratest.Stall:
+		return []int{20, 45, 900}
+	}
+	return []int{0}
+}
+
+// faults are all of them: each effect of a move without faults, in every way.
 func faults(effects int) []zimbratest.Fault {
 	var all []zimbratest.Fault
 	for at := 1; at <= effects; at++ {
 		for _, kind := range zimbratest.Kinds {
-			if kind != zimbratest.Late {
-				all = append(all, zimbratest.Fault{Kind: kind, At: at})
-				continue
-			}
-			for delay := 0; delay <= 40; delay++ {
+			for _, delay := range delays(kind) {
 				all = append(all, zimbratest.Fault{Kind: kind, At: at, Delay: delay})
 			}
 		}

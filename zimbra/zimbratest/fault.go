@@ -3,6 +3,8 @@ package zimbratest
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 )
 
 // A FaultKind says how an effect goes wrong.
@@ -18,30 +20,50 @@ const (
 	Pause      FaultKind = "pause"       // the process sleeps just before it; another one takes over; then it wakes and goes on
 	Intervene  FaultKind = "intervene"   // just before it an administrator gives the account another status
 	Restart    FaultKind = "restart"     // just before it the source's mailboxd restarts
+	Down       FaultKind = "down"        // the server that it speaks to answers nobody from here on, for a while
+	LostDown   FaultKind = "lost-down"   // it happened, the answer was lost, and then that server answers nobody for a while
+	Stall      FaultKind = "stall"       // just before it the LDAP replica stops to follow, for a while
 )
 
 // Kinds are all of them.
-var Kinds = []FaultKind{Fail, Lost, Late, KillBefore, KillAfter, Pause, Intervene, Restart}
+var Kinds = []FaultKind{Fail, Lost, Late, KillBefore, KillAfter, Pause, Intervene, Restart, Down, LostDown, Stall}
+
+// delayed says whether a fault of the kind has a Delay.
+func (k FaultKind) delayed() bool { return k == Late || k == Down || k == LostDown || k == Stall }
 
 // A Fault is one thing that goes wrong in a process. Its String is what a failing test prints, and ParseFault takes it back.
 type Fault struct {
 	Kind  FaultKind
 	At    int // the process's effect, counted from 1
-	Delay int // Late: how many effects later
+	Delay int // Late: how many effects later; Down, LostDown, Stall: for how many seconds
+}
+
+// Passes says whether the fault is over before a move gives up on letting its user in: when it returns, the user must be in.
+func (f Fault) Passes() bool {
+	switch f.Kind {
+	case Fail, Lost:
+		return true
+	case Down, LostDown, Stall:
+		return f.Delay <= 60
+	}
+	return false
 }
 
 func (f Fault) String() string {
-	if f.Kind == Late {
+	if f.Kind.delayed() {
 		return fmt.Sprintf("%s@%d+%d", f.Kind, f.At, f.Delay)
 	}
 	return fmt.Sprintf("%s@%d", f.Kind, f.At)
 }
 
+// over is when a fault that begins now has passed.
+func (f Fault) over(now time.Time) time.Time { return now.Add(time.Duration(f.Delay) * time.Second) }
+
 // ParseFault reads what Fault.String wrote.
 func ParseFault(s string) (Fault, error) {
 	for _, k := range Kinds {
 		f := Fault{Kind: k}
-		if k == Late {
+		if k.delayed() {
 			if n, _ := fmt.Sscanf(s, string(k)+"@%d+%d", &f.At, &f.Delay); n == 2 && f.String() == s {
 				return f, nil
 			}
@@ -51,7 +73,7 @@ func ParseFault(s string) (Fault, error) {
 			return f, nil
 		}
 	}
-	return Fault{}, fmt.Errorf("zimbratest: %q is no fault; want KIND@EFFECT, or late@EFFECT+DELAY", s)
+	return Fault{}, fmt.Errorf("zimbratest: %q is no fault; want KIND@EFFECT, or KIND@EFFECT+DELAY", s)
 }
 
 var (
@@ -84,6 +106,10 @@ func (p *Process) effect(name string, do func() error) error {
 	w := p.w
 	w.tick()
 	w.Log = append(w.Log, fmt.Sprintf("%s %3d %s", p.name, p.n, name))
+	if w.now.Before(w.down[server(name)]) {
+		w.Log[len(w.Log)-1] += " <- down"
+		return errFault
+	}
 	if p.fault.At != p.n || p.fault.Kind == "" {
 		return do()
 	}
@@ -116,8 +142,30 @@ func (p *Process) effect(name string, do func() error) error {
 	case Restart:
 		w.restart(Source)
 		return do()
+	case Down:
+		w.down[server(name)] = p.fault.over(w.now)
+		return errFault
+	case LostDown:
+		w.down[server(name)] = p.fault.over(w.now)
+		return errors.Join(errFault, do())
+	case Stall:
+		w.stalled = p.fault.over(w.now)
+		return do()
 	}
 	panic("unknown fault " + p.fault.Kind)
+}
+
+// server names what an effect speaks to.
+func server(effect string) string {
+	words := strings.Fields(effect)
+	kind, _, _ := strings.Cut(words[0], ".")
+	switch kind {
+	case "fence", "rows", "files", "survey":
+		return "stores"
+	case "mailboxd", "caches":
+		return kind + " " + words[len(words)-1]
+	}
+	return kind
 }
 
 // local is an effect on this machine's own disk: there is no answer that could come late.

@@ -46,7 +46,9 @@ type World struct {
 	stores   map[string]*store
 	journals map[string]*journal
 	late     []*lateEffect
-	leases   map[string]lease // by store: who holds the named lock of Alice's account there
+	down     map[string]time.Time // servers that answer nobody until then
+	stalled  time.Time            // the replica follows from here on
+	leases   map[string]lease     // by store: who holds the named lock of Alice's account there
 
 	sent     int
 	accepted []string  // messages that a mailstore took: each must be in the mailbox at the end
@@ -104,6 +106,7 @@ func New() *World {
 		journals: map[string]*journal{},
 		status:   "active",
 		leases:   map[string]lease{},
+		down:     map[string]time.Time{},
 		entries:  map[seen]ldapattr.Entry{},
 	}
 	src, dst := newStore(Source, 40), newStore(Dest, 900)
@@ -163,7 +166,7 @@ func (p *Process) Config() zimbra.Config {
 		Copier:        copier{p},
 		Journals:      journals{p},
 		Clock:         clock{p},
-		Limits:        zimbra.Limits{Replicas: 5 * time.Second, Others: 2 * time.Second, Settle: 70 * time.Second, PresyncPasses: 2},
+		Limits:        zimbra.Limits{Replicas: 30 * time.Second, Others: 2 * time.Second, Settle: 70 * time.Second, PresyncPasses: 2},
 	}
 	for host := range p.w.stores {
 		cfg.Stores[host] = &zimbra.Store{Survey: surveyor{p, host}, Mailboxd: daemon{p, host}, Caches: caches{p, host}}
@@ -210,7 +213,11 @@ func (w *World) modify(ctx context.Context, dn, assertion string, changes ...lda
 	if err := w.dir.ModifyIf(context.WithoutCancel(ctx), dn, assertion, changes...); err != nil {
 		return err
 	}
-	w.replica = append(w.replica, copyOf{at: w.now.Add(replicaLag), dir: w.dir.Snapshot()})
+	shows := w.now
+	if w.stalled.After(shows) {
+		shows = w.stalled
+	}
+	w.replica = append(w.replica, copyOf{at: shows.Add(replicaLag), dir: w.dir.Snapshot()})
 	after, _ := lookupID(w.dir, AliceID)
 	never := func(what string) { w.broken = append(w.broken, what) }
 	status := after.Value("zimbraAccountStatus")
@@ -379,6 +386,23 @@ func (w *World) Check() []string {
 		say("neighbours changed: %v, were %v", now, w.before)
 	}
 	return bad
+}
+
+// CheckService says what keeps Alice from her mail now, whatever else is still to be done.
+func (w *World) CheckService() []string {
+	e, err := lookupID(w.dir, AliceID)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	if got := e.Value("zimbraAccountStatus"); got != w.status {
+		return []string{fmt.Sprintf("she is left in status %q, hers is %q", got, w.status)}
+	}
+	w.advance(time.Minute) // what had a standstill before still has it
+	n := len(w.accepted)
+	if w.deliver(); len(w.accepted) == n {
+		return []string{"she is let in, and her mail is not taken"}
+	}
+	return nil
 }
 
 // nothingLeft looks at a destination to which nobody moved.
