@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/zmlift/zmlift/mboxdb"
@@ -67,11 +69,12 @@ func ours(err error) error {
 	return err
 }
 
-// A fence is the row in zmlift.moves and the named locks on both servers.
+// A fence is the row in zmlift.moves, the named locks on both servers, and room in both stores' pools.
 type fence struct {
 	*transfer
-	mu    sync.Mutex
-	locks []*mboxdb.Lock
+	mu       sync.Mutex
+	admitted []*mailstore
+	locks    []*mboxdb.Lock
 }
 
 func (f *fence) Holder(ctx context.Context) (Holder, error) {
@@ -97,6 +100,9 @@ func (f *fence) Hold(ctx context.Context) error {
 	if err := f.release(); err != nil {
 		return err
 	}
+	if err := f.admit(); err != nil {
+		return errors.Join(err, f.release())
+	}
 	for _, side := range []struct {
 		host string
 		db   *mboxdb.DB
@@ -106,6 +112,19 @@ func (f *fence) Hold(ctx context.Context) error {
 			return errors.Join(ours(fmt.Errorf("%s: %w", side.host, err)), f.release())
 		}
 		f.locks = append(f.locks, l)
+	}
+	return nil
+}
+
+// admit takes room in both pools, in the order of the hosts: of two moves that pass each other in opposite directions one gets in.
+func (f *fence) admit() error {
+	stores := []*mailstore{f.src, f.dst}
+	slices.SortFunc(stores, func(a, b *mailstore) int { return strings.Compare(a.Host, b.Host) })
+	for _, m := range stores {
+		if err := m.admit(); err != nil {
+			return err
+		}
+		f.admitted = append(f.admitted, m)
 	}
 	return nil
 }
@@ -142,7 +161,10 @@ func (f *fence) release() error {
 	for _, l := range f.locks {
 		errs = append(errs, l.Close())
 	}
-	f.locks = nil
+	for _, m := range f.admitted { // after the locks: each has a connection
+		m.dismiss()
+	}
+	f.locks, f.admitted = nil, nil
 	return errors.Join(errs...)
 }
 
@@ -160,31 +182,43 @@ func (r rows) Reserve(ctx context.Context) (Reservation, error) {
 	return Reservation{ID: res.Mailbox.ID, Group: res.Mailbox.Group, Burnt: res.Burnt}, nil
 }
 
-// copy is the pair of mailboxes; nil when nothing was reserved yet.
+// copy is the pair of mailboxes, for what carries no rows; nil when nothing was reserved yet.
 func (r rows) copy(ctx context.Context) (*mboxdb.Copy, error) {
 	to, err := r.reserved(ctx)
 	if err != nil || to.ID == 0 {
 		return nil, err
 	}
-	return mboxdb.NewCopy(r.dstDB, r.srcDB, to, *r.plan.Source.Mailbox, &mboxdb.CopyOptions{
-		Claim: r.claim, Rewrite: r.rewrite, Volumes: r.plan.Volumes, IndexVolume: r.plan.IndexVolume, Address: r.plan.Account.Name,
-		Progress: func(done, total int64) { r.progress(Progress{Done: done, Total: total, Unit: "rows"}) },
-	})
+	return r.pair(to, func(context.Context, io.Writer, io.Reader) error { return errors.New("this copy carries no rows") })
 }
 
-// rewrite maps the ids in a dump of the source's mailbox.
-func (r rows) rewrite(ctx context.Context, dst io.Writer, src io.Reader) error {
-	from, to := r.plan.Source.Mailbox, r.to
+// carrier is the pair of mailboxes, ready to carry rows. The source is asked for its tables here and not when the dump comes: the dump's
+// session holds a connection then, and moves that ask for more while they hold some wait for each other.
+func (r rows) carrier(ctx context.Context) (*mboxdb.Copy, error) {
+	to, err := r.reserved(ctx)
+	if err != nil {
+		return nil, err
+	}
+	from := r.plan.Source.Mailbox
 	tables, err := r.srcDB.Tables(ctx, from.Group)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("source: %w", err)
 	}
 	w, err := sqlrewrite.Compile(rewriteRules(tables, *from, to, r.plan.Locators()))
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("rewrite: %w", err)
 	}
-	_, err = w.Rewrite(ctx, dst, src)
-	return err
+	return r.pair(to, func(ctx context.Context, dst io.Writer, src io.Reader) error {
+		_, err := w.Rewrite(ctx, dst, src)
+		return err
+	})
+}
+
+// pair is the source's mailbox and the reserved one; rewrite maps the ids in a dump of the source's.
+func (r rows) pair(to mboxdb.Mailbox, rewrite func(ctx context.Context, dst io.Writer, src io.Reader) error) (*mboxdb.Copy, error) {
+	return mboxdb.NewCopy(r.dstDB, r.srcDB, to, *r.plan.Source.Mailbox, &mboxdb.CopyOptions{
+		Claim: r.claim, Rewrite: rewrite, Volumes: r.plan.Volumes, IndexVolume: r.plan.IndexVolume, Address: r.plan.Account.Name,
+		Progress: func(done, total int64) { r.progress(Progress{Done: done, Total: total, Unit: "rows"}) },
+	})
 }
 
 // rewriteRules are the rules for a dump of these tables: the mailbox id everywhere, locators where there are some, and the group's database.
@@ -221,7 +255,7 @@ func rewriteRules(tables []mboxdb.Table, from, to mboxdb.Mailbox, locators map[s
 func (r rows) Quiet(ctx context.Context) error { return r.srcDB.Quiet(ctx, quietWait) }
 
 func (r rows) Load(ctx context.Context) (mboxdb.Summary, error) {
-	c, err := r.copy(ctx)
+	c, err := r.carrier(ctx)
 	if err != nil {
 		return mboxdb.Summary{}, err
 	}
@@ -247,7 +281,7 @@ func (r rows) Undoable(ctx context.Context) (Undo, error) {
 }
 
 func (r rows) Publish(ctx context.Context) (Published, error) {
-	c, err := r.copy(ctx)
+	c, err := r.carrier(ctx)
 	if err != nil {
 		return Published{}, err
 	}
