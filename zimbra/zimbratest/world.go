@@ -35,8 +35,8 @@ const (
 	leaseTimeout = time.Minute             // wait_timeout of the sessions with the named locks
 )
 
-// A World is a cluster in memory: a directory with a lagging replica, two mailstores with a mailboxd each, and a client that sends
-// Alice a message with every effect. It belongs to one goroutine. It is deterministic: the same faults give the same history.
+// A World is a cluster in memory: a directory with a lagging replica, two mailstores with a mailboxd each, and a mail server
+// that sends Alice a message with every effect. It belongs to one goroutine. It is deterministic: the same faults give the same history.
 type World struct {
 	Log []string // every effect, in order: the history of the run
 
@@ -50,7 +50,9 @@ type World struct {
 	stalled  time.Time            // the replica follows from here on
 	leases   map[string]lease     // by store: who holds the named lock of Alice's account there
 
-	sent     int
+	every    int       // effects from one message to the next
+	ticks    int       //
+	sent     int       //
 	accepted []string  // messages that a mailstore took: each must be in the mailbox at the end
 	bounced  []string  // answered with a permanent error: there must be none
 	status   string    // what Alice's status is to be at the end
@@ -108,6 +110,7 @@ func New() *World {
 		leases:   map[string]lease{},
 		down:     map[string]time.Time{},
 		entries:  map[seen]ldapattr.Entry{},
+		every:    1,
 	}
 	src, dst := newStore(Source, 40), newStore(Dest, 900)
 	w.stores[Source], w.stores[Dest] = src, dst
@@ -174,10 +177,15 @@ func (p *Process) Config() zimbra.Config {
 	return cfg
 }
 
+// MailEvery has Alice get a message with every n-th effect of a mover instead of with each.
+func (w *World) MailEvery(n int) { w.every = n }
+
 // tick is what goes on in the world while a mover has an effect: time passes, a message arrives, and what is late may come.
 func (w *World) tick() {
 	w.advance(effectTime)
-	w.deliver()
+	if w.ticks++; w.ticks%w.every == 0 {
+		w.deliver()
+	}
 	for _, l := range w.late {
 		l.in--
 	}
