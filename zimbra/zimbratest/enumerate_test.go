@@ -18,18 +18,18 @@ import (
 	"github.com/zmlift/zmlift/zimbra/zimbratest"
 )
 
-// How a run is recovered from. Alice gets a message with each effect, or with every ninth: then caches are not filled again at once.
+// How a run is recovered from, on a busy day or in a quiet night.
 type recovery string
 
 const (
-	resume         recovery = "resume"
-	rollback       recovery = "rollback"
-	seldomResume   recovery = "seldom-resume"
-	seldomRollback recovery = "seldom-rollback"
+	resume        recovery = "resume"
+	rollback      recovery = "rollback"
+	quietResume   recovery = "quiet-resume"
+	quietRollback recovery = "quiet-rollback"
 )
 
-func (how recovery) back() bool   { return how == rollback || how == seldomRollback }
-func (how recovery) seldom() bool { return how == seldomResume || how == seldomRollback }
+func (how recovery) back() bool  { return how == rollback || how == quietRollback }
+func (how recovery) quiet() bool { return how == quietResume || how == quietRollback }
 
 // start runs a whole move in a process; it ends at the first error.
 func start(p *zimbratest.Process) error {
@@ -96,8 +96,8 @@ func recoverOnce(p *zimbratest.Process, move string, how recovery) error {
 // history runs a move with a fault and recovers, and returns the world and what is wrong with it.
 func history(f zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.Process, []string) {
 	w := zimbratest.New()
-	if how.seldom() {
-		w.MailEvery(9)
+	if how.quiet() {
+		w.Quiet()
 	}
 	p := w.Process("mover", f)
 	var bad []string
@@ -180,7 +180,7 @@ func TestEveryFault(t *testing.T) {
 	for _, f := range faults(clean.Effects()) {
 		all = append(all, result{fault: f, how: resume}, result{fault: f, how: rollback})
 		if f.Kind != zimbratest.Late { // there are many, and a cache makes no difference to what arrives
-			all = append(all, result{fault: f, how: seldomResume}, result{fault: f, how: seldomRollback})
+			all = append(all, result{fault: f, how: quietResume}, result{fault: f, how: quietRollback})
 		}
 	}
 	for r := range histories(all) {

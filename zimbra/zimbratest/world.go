@@ -28,8 +28,7 @@ const (
 )
 
 const (
-	effectTime   = 50 * time.Millisecond // that goes by with each effect
-	replicaLag   = 800 * time.Millisecond
+	effectTime   = 50 * time.Millisecond   // that goes by with each effect
 	proofAge     = 1500 * time.Millisecond // the lockout must have been proven this shortly before the commit
 	cacheAge     = 15 * time.Minute        // localconfig ldap_cache_account_maxage
 	leaseTimeout = time.Minute             // wait_timeout of the sessions with the named locks
@@ -50,15 +49,16 @@ type World struct {
 	stalled  time.Time            // the replica follows from here on
 	leases   map[string]lease     // by store: who holds the named lock of Alice's account there
 
-	every    int       // effects from one message to the next
-	ticks    int       //
-	sent     int       //
-	accepted []string  // messages that a mailstore took: each must be in the mailbox at the end
-	bounced  []string  // answered with a permanent error: there must be none
-	status   string    // what Alice's status is to be at the end
-	broken   []string  // what must never happen, and did
-	proven   time.Time // when a mover last saw the lockout at the source
-	strays   []string  // mailboxes that came into being by themselves: there must be none
+	every    int           // effects from one message to the next
+	lag      time.Duration // of the replica
+	ticks    int           //
+	sent     int           //
+	accepted []string      // messages that a mailstore took: each must be in the mailbox at the end
+	bounced  []string      // answered with a permanent error: there must be none
+	status   string        // what Alice's status is to be at the end
+	broken   []string      // what must never happen, and did
+	proven   time.Time     // when a mover last saw the lockout at the source
+	strays   []string      // mailboxes that came into being by themselves: there must be none
 	before   neighbours
 	entries  map[seen]ldapattr.Entry // what copies of the directory say: they do not change
 }
@@ -111,6 +111,7 @@ func New() *World {
 		down:     map[string]time.Time{},
 		entries:  map[seen]ldapattr.Entry{},
 		every:    1,
+		lag:      800 * time.Millisecond,
 	}
 	src, dst := newStore(Source, 40), newStore(Dest, 900)
 	w.stores[Source], w.stores[Dest] = src, dst
@@ -177,8 +178,9 @@ func (p *Process) Config() zimbra.Config {
 	return cfg
 }
 
-// MailEvery has Alice get a message with every n-th effect of a mover instead of with each.
-func (w *World) MailEvery(n int) { w.every = n }
+// Quiet makes it a quiet night: Alice gets a message with every ninth effect of a mover only, so that caches are not filled again at once,
+// and the replica lags longer.
+func (w *World) Quiet() { w.every, w.lag = 9, 1300*time.Millisecond }
 
 // tick is what goes on in the world while a mover has an effect: time passes, a message arrives, and what is late may come.
 func (w *World) tick() {
@@ -225,7 +227,7 @@ func (w *World) modify(ctx context.Context, dn, assertion string, changes ...lda
 	if w.stalled.After(shows) {
 		shows = w.stalled
 	}
-	w.replica = append(w.replica, copyOf{at: shows.Add(replicaLag), dir: w.dir.Snapshot()})
+	w.replica = append(w.replica, copyOf{at: shows.Add(w.lag), dir: w.dir.Snapshot()})
 	after, _ := lookupID(w.dir, AliceID)
 	never := func(what string) { w.broken = append(w.broken, what) }
 	status := after.Value("zimbraAccountStatus")
@@ -254,7 +256,7 @@ func (w *World) intervene() {
 		panic(err) // a world of our own
 	}
 	w.status = "locked"
-	w.advance(2 * replicaLag)
+	w.advance(2 * w.lag)
 	for _, s := range w.stores {
 		delete(s.daemon.accounts, AliceID)
 	}
