@@ -326,9 +326,10 @@ func (mv *Move) finishFence(ctx context.Context) (any, error) {
 	return mv.nextFence(ctx)
 }
 
-// claimFinish raises the fence at the destination, and takes no named lock: the source may be down, and the user waits.
+// claimFinish raises the fence at the destination, and takes no named lock: the source may be down, and the user waits. A fence that the
+// journal does not know would keep this move from ever being resumed; letting the user in needs none.
 func (mv *Move) claimFinish(ctx context.Context) (any, error) {
-	if mv.st.done[stepTakeOver] {
+	if mv.st.done[stepTakeOver] || mv.unwritten {
 		return nil, nil
 	}
 	return nil, mv.copy.Fence.Claim(ctx, mv.st.fence)

@@ -18,6 +18,8 @@ type Move struct {
 	st      *state
 	copy    *Copy
 	events  *events
+
+	unwritten bool // the journal took an entry no more, and the user was let in all the same
 }
 
 // ID is the move's name: its journal is called so.
@@ -290,8 +292,11 @@ func (mv *Move) append(ctx context.Context, phase Phase, name, is string, data a
 		}
 		e.Data = b
 	}
-	if err := mv.journal.Append(ctx, e); err != nil && !mv.emergency(phase, err) {
-		return err
+	if err := mv.journal.Append(ctx, e); err != nil {
+		if !mv.emergency(phase, err) {
+			return err
+		}
+		mv.unwritten = true
 	}
 	mv.entries = append(mv.entries, e)
 	if err := mv.st.apply(e); err != nil {

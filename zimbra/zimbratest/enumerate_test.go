@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"slices"
@@ -49,13 +50,17 @@ func start(p *zimbratest.Process) error {
 	return errors.Join(mv.Run(ctx, zimbra.PhaseFinish), mv.Close())
 }
 
-// recover ends every move there is, with one fresh process for each try. It fails when that takes more than a few.
-func recoverAll(w *zimbratest.World, how recovery, name string) error {
+// recoverAll ends every move there is, with one fresh process for each try. It fails when that takes more than a few. The fault, if any,
+// happens in the first process.
+func recoverAll(w *zimbratest.World, how recovery, name string, f zimbratest.Fault) error {
 	const tries = 7
 	for _, move := range w.Moves() {
 		var err error
 		for n := range tries {
-			if err = recoverOnce(w.Process(fmt.Sprintf("%s%d", name, n+1), zimbratest.Fault{}), move, how); err == nil {
+			p := w.Process(fmt.Sprintf("%s%d", name, n+1), f)
+			p.WhilePaused(func() { _ = recoverAll(w, how, "other", zimbratest.Fault{}) }) // a home of its own is found later
+			f = zimbratest.Fault{}
+			if err = recoverOnce(p, move, how); err == nil {
 				break
 			}
 			w.Wait(20 * time.Second << n) // a person who tries again, for some twenty minutes
@@ -93,8 +98,9 @@ func recoverOnce(p *zimbratest.Process, move string, how recovery) error {
 	return err
 }
 
-// history runs a move with a fault and recovers, and returns the world and what is wrong with it.
-func history(f zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.Process, []string) {
+// history runs a move with a fault and recovers, with another fault in that if there is one, and returns the world and what is wrong
+// with it.
+func history(f, second zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.Process, []string) {
 	w := zimbratest.New()
 	if how.quiet() {
 		w.Quiet()
@@ -102,7 +108,7 @@ func history(f zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.P
 	p := w.Process("mover", f)
 	var bad []string
 	p.WhilePaused(func() {
-		if err := recoverAll(w, how, "second"); err != nil {
+		if err := recoverAll(w, how, "second", zimbratest.Fault{}); err != nil {
 			bad = append(bad, "second mover: "+err.Error())
 		}
 		if len(w.Moves()) == 0 { // nothing to take over yet: the other one makes a move of its own
@@ -115,7 +121,7 @@ func history(f zimbratest.Fault, how recovery) (*zimbratest.World, *zimbratest.P
 	if f.Passes() {
 		bad = append(bad, w.CheckService()...)
 	}
-	if err := recoverAll(w, how, "third"); err != nil {
+	if err := recoverAll(w, how, "third", second); err != nil {
 		bad = append(bad, err.Error())
 	}
 	return w, p, append(bad, w.Check()...)
@@ -151,29 +157,64 @@ func faults(effects int) []zimbratest.Fault {
 
 // TestMoveWithoutFault is the move as it should be.
 func TestMoveWithoutFault(t *testing.T) {
-	w, p, bad := history(zimbratest.Fault{}, resume)
+	w, p, bad := history(zimbratest.Fault{}, zimbratest.Fault{}, resume)
 	if len(bad) > 0 || !w.Moved() {
 		t.Fatalf("moved: %v, wrong: %q\n%s", w.Moved(), bad, strings.Join(w.Log, "\n"))
 	}
 	t.Logf("%d effects", p.Effects())
 }
 
+// TestFaultsInPairs has a second thing go wrong while the first is recovered from. There are millions of pairs; a sample is tried, the same
+// each time, and more of them with ZMLIFT_SOAK=1.
+func TestFaultsInPairs(t *testing.T) {
+	_, clean, _ := history(zimbratest.Fault{}, zimbratest.Fault{}, resume)
+	n := 10_000
+	if os.Getenv("ZMLIFT_SOAK") != "" {
+		n = 500_000
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pick := func(effects int) zimbratest.Fault {
+		f := zimbratest.Fault{Kind: zimbratest.Kinds[rnd.IntN(len(zimbratest.Kinds))], At: 1 + rnd.IntN(effects)}
+		d := delays(f.Kind)
+		f.Delay = d[rnd.IntN(len(d))]
+		return f
+	}
+	all := make([]result, n)
+	for i := range all {
+		all[i] = result{fault: pick(clean.Effects()), second: pick(60), how: []recovery{resume, rollback, quietResume, quietRollback}[rnd.IntN(4)]}
+	}
+	failures := 0
+	for r := range histories(all) {
+		if len(r.bad) == 0 {
+			continue
+		}
+		t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", r, r.hit, strings.Join(r.bad, "\n  "))
+		if failures++; failures == 10 {
+			t.Fatal("stopped: the rest would say the same")
+		}
+	}
+	t.Logf("%d pairs of millions", n)
+}
+
 // TestEveryFault has each effect of a move go wrong in every way, and recovers forward and back. ZMLIFT_FAULT="resume late@31+4" runs one.
 func TestEveryFault(t *testing.T) {
 	if one := os.Getenv("ZMLIFT_FAULT"); one != "" {
-		how, expr, _ := strings.Cut(one, " ")
-		f, err := zimbratest.ParseFault(expr)
-		if err != nil {
-			t.Fatal(err)
+		words := strings.Fields(one)
+		var faults [2]zimbratest.Fault
+		for i, expr := range words[1:] {
+			var err error
+			if faults[i], err = zimbratest.ParseFault(expr); err != nil {
+				t.Fatal(err)
+			}
 		}
-		w, _, bad := history(f, recovery(how))
+		w, _, bad := history(faults[0], faults[1], recovery(words[0]))
 		t.Logf("moved: %v, wrong: %q\n%s", w.Moved(), bad, strings.Join(w.Log, "\n"))
 		if len(bad) > 0 {
 			t.Fail()
 		}
 		return
 	}
-	_, clean, _ := history(zimbratest.Fault{}, resume)
+	_, clean, _ := history(zimbratest.Fault{}, zimbratest.Fault{}, resume)
 	reached := map[string]map[zimbratest.FaultKind]bool{}
 	runs, failures, moved := 0, 0, 0
 	var all []result
@@ -189,7 +230,7 @@ func TestEveryFault(t *testing.T) {
 			moved++
 		}
 		if r.hit == "" {
-			t.Errorf("%s %s met no effect", r.how, r.fault)
+			t.Errorf("%s met no effect", r)
 		}
 		if reached[r.hit] == nil {
 			reached[r.hit] = map[zimbratest.FaultKind]bool{}
@@ -198,7 +239,7 @@ func TestEveryFault(t *testing.T) {
 		if len(r.bad) == 0 {
 			continue
 		}
-		t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", string(r.how)+" "+r.fault.String(), r.hit, strings.Join(r.bad, "\n  "))
+		t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", r, r.hit, strings.Join(r.bad, "\n  "))
 		if failures++; failures == 10 {
 			t.Fatalf("stopped after %d of %d histories: the rest would say the same", runs, len(all))
 		}
@@ -223,11 +264,19 @@ func TestEveryFault(t *testing.T) {
 
 // A result is one history, and how it ended.
 type result struct {
-	fault zimbratest.Fault
-	how   recovery
-	hit   string
-	moved bool
-	bad   []string
+	fault  zimbratest.Fault
+	second zimbratest.Fault // in the recovery
+	how    recovery
+	hit    string
+	moved  bool
+	bad    []string
+}
+
+func (r result) String() string {
+	if r.second.Kind == "" {
+		return string(r.how) + " " + r.fault.String()
+	}
+	return string(r.how) + " " + r.fault.String() + " " + r.second.String()
 }
 
 // histories runs all of them, on every CPU: no world knows of another.
@@ -238,7 +287,7 @@ func histories(all []result) iter.Seq[result] {
 		for range runtime.GOMAXPROCS(0) {
 			workers.Go(func() {
 				for r := range jobs {
-					w, p, bad := history(r.fault, r.how)
+					w, p, bad := history(r.fault, r.second, r.how)
 					r.hit, r.moved, r.bad = p.Hit, w.Moved(), bad
 					select {
 					case results <- r:
