@@ -10,6 +10,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,13 +34,48 @@ type files struct {
 
 func newFiles(t *transfer) *files { return &files{transfer: t, checked: map[string]struct{}{}} }
 
-// mark is the content of the mark: the move, and the fence of the run that holds the directory.
+// mark is the content of the mark: the move, and the fence of the run that holds the directory. No two runs have the same one.
 func (f *files) mark() string { return fmt.Sprintf("%s %d\n", f.move, f.claim.Fence) }
 
 func (f *files) guard() *filesync.Guard { return &filesync.Guard{Name: markName, Content: f.mark()} }
 
 // ours says whether a mark is this move's, of whatever run.
-func (f *files) ours(mark []byte) bool { return strings.HasPrefix(string(mark), f.move+" ") }
+func (f *files) ours(mark string) bool { return markedBy(mark) == f.move }
+
+// markedBy is the move that wrote a mark; "" when it is no move's.
+func markedBy(mark string) string {
+	line, whole := strings.CutSuffix(mark, "\n")
+	move, fence, ok := strings.Cut(line, " ")
+	if _, err := strconv.ParseUint(fence, 10, 64); !whole || !ok || err != nil {
+		return ""
+	}
+	return move
+}
+
+// readMark returns the mark in a directory, and whether there is one.
+func readMark(ctx context.Context, tree filesync.Tree) (string, bool, error) {
+	b, err := filesync.ReadFile(ctx, tree, markName, 1000)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	return string(b), err == nil, err
+}
+
+// removeMark removes a mark. Another one stays: it is somebody else's. None there, or no directory: no error.
+func removeMark(ctx context.Context, tree filesync.Tree, mark string) error {
+	err := filesync.Remove(ctx, tree, markName, &filesync.Options{Guard: &filesync.Guard{Name: markName, Content: mark}})
+	if errors.Is(err, filesync.ErrGuard) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// removeMarked removes a mailbox's directory that has that mark, or goes on with a removal that was cut short. Another mark, or none, is
+// ErrFenced.
+func removeMarked(ctx context.Context, volume filesync.Tree, dir, mark string) error {
+	guard := &filesync.Guard{Name: path.Join(dir, markName), Content: mark}
+	return guarded(filesync.Remove(ctx, volume, dir, &filesync.Options{Guard: guard}))
+}
 
 // volumes are the destination's volumes that this move writes to, in the order of their ids.
 func (f *files) volumes() []mboxdb.Volume {
@@ -75,7 +111,9 @@ func (f *files) standing(ctx context.Context, id mboxdb.MailboxID) error {
 }
 
 // Make makes each directory and then its mark. An empty directory without one is what a crash in between leaves: the id is reserved for
-// this account, so nobody else makes it.
+// this account, so nobody else makes it. A mover may fall asleep anywhere in here, and others may take over, roll back, and move the
+// account again meanwhile. So the claim is looked at once more when the mark is written: a mark that was there while the claim stood is
+// seen by everybody who comes later.
 func (f *files) Make(ctx context.Context, to Reservation) error {
 	if err := f.standing(ctx, to.ID); err != nil {
 		return err
@@ -89,27 +127,111 @@ func (f *files) Make(ctx context.Context, to Reservation) error {
 }
 
 func (f *files) makeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) error {
-	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
-	for _, name := range []string{path.Dir(dir), dir} {
-		if err := filesync.Mkdir(ctx, volume, name); err != nil && !errors.Is(err, fs.ErrExist) {
+	tree := f.dst.Files.Tree(volumePath(v, id))
+	found, marked, err := f.enter(ctx, v, id)
+	if err == nil && marked && !f.ours(found) {
+		if err := f.removeStale(ctx, v, id, found); err != nil {
 			return err
 		}
+		found, marked, err = f.enter(ctx, v, id)
 	}
-	tree := f.dst.Files.Tree(volumePath(v, id))
-	found, err := filesync.ReadFile(ctx, tree, markName, 1000)
 	switch {
-	case err == nil && !f.ours(found):
-		return fmt.Errorf("%w: the directory is marked by another move", ErrFenced)
-	case err == nil:
-		return filesync.WriteFile(ctx, tree, markName, []byte(f.mark()), false)
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case !marked:
+		empty, err := isEmpty(ctx, tree)
+		if err != nil {
+			return err
+		}
+		if !empty {
+			return f.unless(ctx, id, errors.New("the directory exists, has files and no mark of a move: move it away"))
+		}
+		return f.markEmpty(ctx, tree, id)
+	case !f.ours(found):
+		return fmt.Errorf("%w: the directory was marked by another move", ErrFenced)
+	}
+	if err := filesync.WriteFile(ctx, tree, markName, []byte(f.mark()), false); err != nil {
+		return f.unless(ctx, id, err)
+	}
+	err = f.standing(ctx, id)
+	// Should another mover have come in between, its mark is gone, and it is told so; its next run makes the directory its own again, which
+	// it could not without any mark. When that mover is done, the directory is a mailbox.
+	var fenced *mboxdb.FencedError
+	if errors.As(err, &fenced) && !fenced.Holder.Open {
+		err = f.takeBack(ctx, tree, err)
+	}
+	return err
+}
+
+// enter makes the directory if it is not there, and reads its mark.
+func (f *files) enter(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) (mark string, marked bool, err error) {
+	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
+	ok, err := exists(ctx, volume, dir)
+	if err == nil && !ok {
+		err = removeMarked(ctx, volume, dir, f.mark()) // the rest of a removal that was cut short
+	}
+	if err != nil {
+		return "", false, err
+	}
+	for _, name := range []string{path.Dir(dir), dir} {
+		if err := filesync.Mkdir(ctx, volume, name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", false, err
+		}
+	}
+	return readMark(ctx, f.dst.Files.Tree(volumePath(v, id)))
+}
+
+// removeStale removes what an ended move of the account left under its reserved id: while our claim stands there is no other move, and none
+// that comes later has this mark. Where the account has a mailbox, or the mark is no move's, nothing is removed.
+func (f *files) removeStale(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID, mark string) error {
+	// After the mark was read: the mover that wrote it may be the one that took over from us.
+	if err := f.standing(ctx, id); err != nil {
 		return err
 	}
-	if empty, err := isEmpty(ctx, tree); err != nil || !empty {
-		return errors.Join(err, errors.New("the directory exists, has files and no mark of a move: move it away"))
+	move := markedBy(mark)
+	if move == "" {
+		return errors.New("the directory has a mark that is no move's: move it away")
 	}
-	return filesync.WriteFile(ctx, tree, markName, []byte(f.mark()), true)
+	m, err := f.dstDB.Find(ctx, f.plan.Account.ID)
+	if err == nil {
+		return fmt.Errorf("%w: the directory is marked by move %s, and %s has mailbox %d there", ErrUndecided, move, f.plan.Account.Name, m.ID)
+	}
+	if !errors.Is(err, mboxdb.ErrNotFound) {
+		return err
+	}
+	return removeMarked(ctx, f.dst.Files.Tree(v.Path), v.MailboxDir(id), mark)
 }
+
+// markEmpty marks an empty directory. When the claim is found not to stand any more, it takes that mark away again and leaves the directory:
+// by now it may be a mailbox.
+func (f *files) markEmpty(ctx context.Context, tree filesync.Tree, id mboxdb.MailboxID) error {
+	if err := filesync.WriteFile(ctx, tree, markName, []byte(f.mark()), true); err != nil {
+		return f.unless(ctx, id, err)
+	}
+	err := f.standing(ctx, id)
+	if over(err) {
+		err = f.takeBack(ctx, tree, err)
+	}
+	return err
+}
+
+// takeBack takes our mark away again, because of err.
+func (f *files) takeBack(ctx context.Context, tree filesync.Tree, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return errors.Join(err, removeMark(ctx, tree, f.mark()))
+}
+
+// unless returns err, or the reason why a directory is another one than was expected: the claim does not stand any more.
+func (f *files) unless(ctx context.Context, id mboxdb.MailboxID, err error) error {
+	if serr := f.standing(ctx, id); over(serr) {
+		return serr
+	}
+	return err
+}
+
+// over says whether standing gave an answer, and the answer is no.
+func over(err error) bool { return errors.Is(err, ErrFenced) || errors.Is(err, ErrUndecided) }
 
 func isEmpty(ctx context.Context, t filesync.Tree) (bool, error) {
 	for e, err := range filesync.List(ctx, t, nil) {
@@ -500,18 +622,24 @@ func (f *files) Durable(ctx context.Context) error {
 	return nil
 }
 
+// Unmark takes away also the mark that a mover of an ended move wrote late over ours.
 func (f *files) Unmark(ctx context.Context) error {
 	for _, v := range f.volumes() {
 		tree, err := f.dest(ctx, v)
 		if err != nil {
 			return err
 		}
-		found, err := filesync.ReadFile(ctx, tree, markName, 1000)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		found, marked, err := readMark(ctx, tree)
+		if err == nil && marked && !f.ours(found) {
+			if markedBy(found) == "" {
+				continue
+			}
+			if err = f.dstDB.Held(ctx, f.claim); errors.Is(err, mboxdb.ErrFenced) {
+				continue // that of a later move
+			}
 		}
-		if err == nil && f.ours(found) {
-			err = filesync.Remove(ctx, tree, markName, nil)
+		if err == nil && marked {
+			err = removeMark(ctx, tree, found)
 		}
 		if err != nil {
 			return fmt.Errorf("unmark %s: %w", tree, err)
@@ -539,28 +667,30 @@ func (f *files) removeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.Mailb
 		return err
 	}
 	if !ok { // a removal that was cut short lies under another name: this one goes on with it
-		guard := &filesync.Guard{Name: path.Join(dir, markName), Content: f.mark()}
-		return guarded(filesync.Remove(ctx, volume, dir, &filesync.Options{Guard: guard}))
+		return removeMarked(ctx, volume, dir, f.mark())
 	}
 	tree := f.dst.Files.Tree(volumePath(v, id))
-	found, err := filesync.ReadFile(ctx, tree, markName, 1000)
+	found, marked, err := readMark(ctx, tree)
 	switch {
-	case err == nil && f.ours(found):
-		guard := &filesync.Guard{Name: path.Join(dir, markName), Content: string(found)}
-		return guarded(filesync.Remove(ctx, volume, dir, &filesync.Options{Guard: guard}))
-	case err == nil:
-		return nil // another move's
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return err
+	case marked && !f.ours(found):
+		return nil // another move's
+	case marked:
+		return removeMarked(ctx, volume, dir, found)
 	}
 	empty, err := isEmpty(ctx, tree)
 	if err != nil {
 		return err
 	}
 	if !empty {
-		return errors.New("the directory has files and no mark of this move: it is left as it is")
+		return f.unless(ctx, id, errors.New("the directory has files and no mark of this move: it is left as it is"))
 	}
-	return filesync.Remove(ctx, volume, dir, nil)
+	// What is removed has a mark: an empty directory may be one in service when the removal comes.
+	if err := f.markEmpty(ctx, tree, id); err != nil {
+		return err
+	}
+	return removeMarked(ctx, volume, dir, f.mark())
 }
 
 // guarded turns a mark that is no longer ours into ErrFenced.

@@ -14,7 +14,7 @@ import (
 )
 
 // moveTime is far more than the moves of a test need. What waits for itself is still waiting then.
-const moveTime = 3 * time.Minute
+const moveTime = 5 * time.Minute
 
 // TestConnectionsOfAMove counts what StoreConfig.DB promises.
 func TestConnectionsOfAMove(t *testing.T) {
