@@ -19,8 +19,10 @@ type StoreConfig struct {
 	// to be finished. So a pool that SetMaxOpenConns limits to n carries (n-1)/2 moves at once: when another one begins or goes on,
 	// its Run or Rollback is ErrBusy and may be called again once one has ended. A limit of less than 3 carries none, and that is an error
 	// that names it. Without a limit it carries any number, and the server's max_connections is the caller's concern.
-	DB    *sql.DB
-	Files filesync.Host // its disks
+	DB *sql.DB
+	// Files are its disks. Where only so many commands run at once, as through a tunnel.Tunnel, there must be four for each move: moves that
+	// each have a command running while they need another one may wait for each other.
+	Files filesync.Host
 
 	Localconfig    string // path on the store; default /opt/zimbra/conf/localconfig.xml
 	CreateDatabase string // path on the store; default /opt/zimbra/db/create_database.sql
