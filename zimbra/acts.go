@@ -222,7 +222,7 @@ func (mv *Move) stillOurs(ctx context.Context) error {
 		return errors.Join(err, lerr)
 	}
 	if strings.EqualFold(e.Value(attrHost), mv.st.plan.Source.Host) && e.Value(attrStatus) != maintenance {
-		return errors.Join(err, mv.source().Mailboxd.Unlock(ctx, mv.st.plan.Account.ID))
+		return errors.Join(err, mv.unlockSource(ctx, mv.source().Mailboxd))
 	}
 	return err
 }
@@ -425,7 +425,7 @@ func (mv *Move) loadMailbox(ctx context.Context) (any, error) {
 }
 
 // lockSource keeps the old copy closed: the source's mailboxd may have restarted, and whatever loads the mailbox there would let a data
-// source write into it. Locked, and lives elsewhere, are both fine.
+// source write into it.
 func (mv *Move) lockSource(ctx context.Context) (any, error) {
 	if mv.source().Mailboxd == nil {
 		return skipped, nil
@@ -486,8 +486,8 @@ func (mv *Move) sourceClosed(ctx context.Context) error {
 	if d == nil {
 		return nil
 	}
-	if err := d.Lock(ctx, mv.st.plan.Account.ID); err != nil && !errors.Is(err, ErrWrongHost) {
-		return fmt.Errorf("lock %s: %w", mv.st.plan.Source.Host, err)
+	if err := mv.lockOld(ctx, d); err != nil {
+		return err
 	}
 	// A mover that slept until the account had moved back must not leave its user locked out.
 	e, err := mv.entry(ctx)
@@ -558,7 +558,27 @@ func (mv *Move) unlockMailbox(ctx context.Context) (any, error) {
 	if !mv.st.locked {
 		return nil, nil // a lockout that is there is somebody else's
 	}
-	return nil, d.Unlock(ctx, mv.st.plan.Account.ID)
+	return nil, mv.unlockSource(ctx, d)
+}
+
+// unlockSource ends the lockout, and puts it back when the account has moved: a mover that slept meanwhile must not open the old copy.
+func (mv *Move) unlockSource(ctx context.Context, d Mailboxd) error {
+	if err := d.Unlock(ctx, mv.st.plan.Account.ID); err != nil {
+		return err
+	}
+	e, err := mv.entry(ctx)
+	if err != nil || !mv.movedIn(e) {
+		return err
+	}
+	return errors.Join(mv.livesAtSource(e), mv.lockOld(ctx, d))
+}
+
+// lockOld keeps a copy closed that is the account's home no more. Locked, and lives elsewhere, are both fine.
+func (mv *Move) lockOld(ctx context.Context, d Mailboxd) error {
+	if err := d.Lock(ctx, mv.st.plan.Account.ID); err != nil && !errors.Is(err, ErrWrongHost) {
+		return fmt.Errorf("lock %s: %w", mv.st.plan.Source.Host, err)
+	}
+	return nil
 }
 
 // waitReopened waits until every LDAP server that a mailstore reads shows that the maintenance is over: a flush before that would cache it.
@@ -580,7 +600,7 @@ func (mv *Move) settle(ctx context.Context) (any, error) {
 	if err := mv.m.clock.Sleep(ctx, mv.m.limits.Settle); err != nil {
 		return nil, err
 	}
-	return nil, d.Unlock(ctx, mv.st.plan.Account.ID)
+	return nil, mv.unlockSource(ctx, d)
 }
 
 // removeRows deletes what this move wrote, and proves that nothing is left under its id.

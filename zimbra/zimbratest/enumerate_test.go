@@ -170,7 +170,7 @@ func TestFaultsInPairs(t *testing.T) {
 	_, clean, _ := history(zimbratest.Fault{}, zimbratest.Fault{}, resume)
 	n := 10_000
 	if os.Getenv("ZMLIFT_SOAK") != "" {
-		n = 500_000
+		n = 200_000
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	pick := func(effects int) zimbratest.Fault {
