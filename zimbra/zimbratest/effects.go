@@ -2,6 +2,7 @@ package zimbratest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -341,17 +342,90 @@ func (f files) marked(name string, do func() error) error {
 	})
 }
 
+// standing looks whether the claim stands.
+func (f files) standing() error { return f.write("files.standing", func() error { return nil }) }
+
+// Make looks and acts one after the other, as the real one does: whatever it found may be another thing when it acts.
 func (f files) Make(ctx context.Context, to zimbra.Reservation) error {
-	held := f.fence
-	return f.write("files.Make", func() error {
+	if err := f.standing(); err != nil {
+		return err
+	}
+	found, marked, empty, err := f.enter(to.ID)
+	if err != nil {
+		return err
+	}
+	if marked && found.move != f.move { // what an ended move left
+		if err := f.standing(); err != nil {
+			return err
+		}
+		if err := f.removeMarked(to.ID, found); err != nil {
+			return err
+		}
+		if found, marked, empty, err = f.enter(to.ID); err != nil {
+			return err
+		}
+	}
+	switch {
+	case marked && found.move != f.move:
+		return fmt.Errorf("%w: mailbox %d was marked by another move", zimbra.ErrFenced, to.ID)
+	case !marked && !empty:
+		return fmt.Errorf("directory of mailbox %d is not this move's", to.ID)
+	}
+	return f.mark(to.ID, !marked)
+}
+
+// enter makes the directory if it is not there, and reads its mark.
+func (f files) enter(id mboxdb.MailboxID) (found mark, marked, empty bool, err error) {
+	dst := f.dst()
+	err = f.p.effect("files.enter", func() error {
+		if dst.blobs[id] == nil {
+			dst.blobs[id] = map[string]string{}
+		}
+		found, marked = dst.marks[id]
+		empty = len(dst.blobs[id]) == 0 && dst.index[id] == ""
+		return nil
+	})
+	return found, marked, empty, err
+}
+
+// mark writes the mark, and takes it away again when the claim is gone and nobody else needs one. The command ends with its connection,
+// so that it never comes late.
+func (f files) mark(id mboxdb.MailboxID, anew bool) error {
+	dst, ours := f.dst(), mark{f.move, f.fence}
+	err := f.p.local("files.mark", func() error {
+		if _, there := dst.marks[id]; there && anew {
+			return fmt.Errorf("mailbox %d has a mark by now", id)
+		}
+		if dst.blobs[id] == nil {
+			return fmt.Errorf("mailbox %d has no directory by now", id)
+		}
+		dst.marks[id] = ours
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err = f.standing(); errors.Is(err, zimbra.ErrFenced) && (anew || !dst.fences[f.account()].open) {
+		return errors.Join(err, f.p.effect("files.takeBack", func() error {
+			if dst.marks[id] == ours {
+				delete(dst.marks, id)
+			}
+			return nil
+		}))
+	}
+	return err
+}
+
+// removeMarked removes a directory that has that mark.
+func (f files) removeMarked(id mboxdb.MailboxID, want mark) error {
+	return f.p.effect("files.removeMarked", func() error {
 		dst := f.dst()
-		if m, ok := dst.marks[to.ID]; dst.blobs[to.ID] != nil && (!ok || m.move != f.move) {
-			return fmt.Errorf("directory of mailbox %d is not this move's", to.ID)
+		if dst.marks[id] != want {
+			return fmt.Errorf("%w: mark of mailbox %d is %v, to be removed was that of %v", zimbra.ErrFenced, id, dst.marks[id], want)
 		}
-		dst.marks[to.ID] = mark{f.move, held}
-		if dst.blobs[to.ID] == nil {
-			dst.blobs[to.ID] = map[string]string{}
-		}
+		delete(dst.blobs, id)
+		delete(dst.index, id)
+		delete(dst.marks, id)
 		return nil
 	})
 }
@@ -406,24 +480,43 @@ func (f files) Durable(ctx context.Context) error {
 }
 
 func (f files) Unmark(ctx context.Context) error {
-	move := f.move
+	held := f.fence
 	return f.p.effect("files.Unmark", func() error {
-		maps.DeleteFunc(f.dst().marks, func(_ mboxdb.MailboxID, m mark) bool { return m.move == move })
+		row := f.dst().fences[f.account()]
+		if m := f.dst().marks[row.id]; m.move == f.move || row.open && row.move == f.move && row.fence == held {
+			delete(f.dst().marks, row.id)
+		}
 		return nil
 	})
 }
 
 func (f files) Remove(ctx context.Context, to zimbra.Reservation) error {
-	return f.write("files.Remove", func() error {
+	if err := f.standing(); err != nil {
+		return err
+	}
+	var found mark
+	var there, marked, empty bool
+	err := f.p.effect("files.look", func() error {
 		dst := f.dst()
-		if m, ok := dst.marks[to.ID]; !ok || m.move != f.move {
-			return nil
-		}
-		delete(dst.blobs, to.ID)
-		delete(dst.index, to.ID)
-		delete(dst.marks, to.ID)
+		there = dst.blobs[to.ID] != nil
+		found, marked = dst.marks[to.ID]
+		empty = len(dst.blobs[to.ID]) == 0 && dst.index[to.ID] == ""
 		return nil
 	})
+	switch {
+	case err != nil:
+		return err
+	case !there, marked && found.move != f.move:
+		return nil
+	case !marked && !empty:
+		return fmt.Errorf("directory of mailbox %d has files and no mark", to.ID)
+	case !marked: // what is removed has a mark: an empty directory may be one in service by then
+		if err := f.mark(to.ID, true); err != nil {
+			return err
+		}
+		found = mark{f.move, f.fence}
+	}
+	return f.removeMarked(to.ID, found)
 }
 
 // --- caches, journals, clock ---

@@ -425,8 +425,8 @@ func (w *World) nothingLeft(dst *store, say func(string, ...any)) {
 			say("rows left under %d", id)
 		}
 	}
-	for id := range dst.blobs {
-		if id != 899 {
+	for id, blobs := range dst.blobs {
+		if id != 899 && len(blobs) > 0 { // an empty directory may be what a mover left that slept
 			say("blobs left under %d", id)
 		}
 	}
