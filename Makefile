@@ -30,7 +30,8 @@ race: deps
 saboteurs: ## each of them must be noticed
 	sh scripts/saboteurs.sh
 
-soak: deps ## the long proofs: killed at every write of a journal, in every way
+soak: deps ## the long proofs: killed at every write of a journal, in every way; faults in pairs
+	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run TestFaultsInPairs ./zimbra/zimbratest
 	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites' ./examples/mover
 
 fuzz:
