@@ -20,7 +20,7 @@ for patch in testdata/saboteurs/*.patch; do
 		echo "saboteur $name: does not build:"
 		cat "$root/log"
 		failed=1
-	elif (cd "$root/tree" && go test -count=1 ./zimbra/zimbratest) >"$root/log" 2>&1; then
+	elif (cd "$root/tree" && go test -count=1 -failfast ./zimbra/zimbratest) >"$root/log" 2>&1; then
 		echo "saboteur $name: NOT NOTICED"
 		failed=1
 	else

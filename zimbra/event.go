@@ -15,6 +15,7 @@ const (
 	EventBegun     EventKind = "begun"     // a step begins
 	EventDone      EventKind = "done"      // a step is done
 	EventFailed    EventKind = "failed"    // a step failed
+	EventAgain     EventKind = "again"     // it stands between the user and service, and is done again after a pause
 	EventProgress  EventKind = "progress"  // how far a step has come; at most some per second
 	EventLocked    EventKind = "locked"    // the user is locked out from here
 	EventUnlocked  EventKind = "unlocked"  // the user is let in from here
@@ -33,7 +34,9 @@ type Event struct {
 	Done    int64     `json:"done,omitempty"`
 	Total   int64     `json:"total,omitempty"` // absent: not known
 	Unit    string    `json:"unit,omitempty"`
-	ETAms   int64     `json:"eta_ms,omitempty"` // absent: not known
+	ETAms   int64     `json:"eta_ms,omitempty"`   // absent: not known
+	PauseMs int64     `json:"pause_ms,omitempty"` // again: for how long
+	Error   string    `json:"error,omitempty"`    // again: why
 }
 
 // events hands a move's events to the program's function: by one goroutine, which a run starts and waits for. Progress that the function

@@ -48,8 +48,8 @@ type Hooks struct {
 // Limits bound a move. The zero value of each field means its default.
 type Limits struct {
 	LockBudget    time.Duration // longest lock before the commit; over it the user is let in again. Default 5 m
-	Release       time.Duration // longest time for letting the user in again after a failure. Default 3 m
-	Finish        time.Duration // longest time for one step between commit and service. Default 2 m
+	Release       time.Duration // longest time for letting the user in again after a failure, tries included. Default 3 m
+	Finish        time.Duration // longest time for one step between commit and service, tries included. Default 2 m
 	Replicas      time.Duration // longest wait for an LDAP replica while nobody, or only this user, waits. Default 1 m
 	Others        time.Duration // longest wait for an LDAP replica between commit and service. Default 5 s
 	Settle        time.Duration // how long an unanswered lock request may still be under way; above zimbra_mailbox_lock_timeout. Default 75 s

@@ -38,6 +38,8 @@ func (p *progress) event(e zimbra.Event) {
 		p.line(e, "%-9s %-20s %s", e.Phase, e.Step, seconds(e.T.Sub(p.begun)))
 	case zimbra.EventFailed:
 		p.line(e, "%-9s %-20s failed", e.Phase, e.Step)
+	case zimbra.EventAgain:
+		p.line(e, "%-9s %-20s again in %s: %s", e.Phase, e.Step, seconds(time.Duration(e.PauseMs)*time.Millisecond), e.Error)
 	case zimbra.EventLocked:
 		p.line(e, "%s is locked out from here", e.Account)
 	case zimbra.EventUnlocked:
