@@ -41,9 +41,9 @@ func (mv *Move) Close() error {
 // again when the move is there already, but a presync then copies what has changed.
 //
 // When Run returns an error before the commit, the account has been let in again at the source, unless the error says that it could not;
-// what was copied is kept. On the way to service, at the source or the destination, a step that fails is done again after a pause, within
-// Limits.Release and Limits.Finish. Run may then be called again, or Rollback. After the commit Run only goes forward, and a cancelled ctx does not
-// stop it before the account is in service: it ends with an error of its own when that takes longer than Limits.Finish.
+// what was copied is kept. Run may then be called again, or Rollback. After the commit Run only goes forward, and a cancelled ctx does not
+// stop it before the account is in service: it ends with an error of its own when that takes longer than Limits.Finish. On the way to
+// service, at the source or the destination, a step that fails is done again after a pause, as long as the limits allow.
 // Run never rolls back.
 func (mv *Move) Run(ctx context.Context, through Phase) error {
 	switch through {
