@@ -40,7 +40,8 @@ type Fence interface {
 	// Claim takes the row for this move, or raises its fence. A fence that is not above the stored one, or a row that another open move
 	// holds, is ErrFenced. From here on the writes of this move's Rows and Files carry the new fence.
 	Claim(ctx context.Context, fence uint64) error
-	// Hold takes the named locks on both servers, or ErrBusy. Held already: no error.
+	// Hold takes the named locks on both servers. ErrBusy: another mover has one, or a store carries as many moves as it can. Held
+	// already: no error.
 	Hold(ctx context.Context) error
 	// Held says whether locks and fence are still ours: nil, ErrLeaseLost, or ErrFenced. A lock that was lost means also that the
 	// server may have restarted since Hold.
@@ -108,7 +109,8 @@ type FileStats struct {
 // none, is ErrFenced. Every method may be repeated.
 type Files interface {
 	// Make makes the mailbox's directories on the destination's volumes for the reserved id, each with our mark in it, or takes over
-	// the ones that an earlier run of this move made. A directory that is not this move's is an error.
+	// the ones that an earlier run of this move made. What an ended move of the account left under the id is made anew. A directory
+	// with files that is no move's is an error.
 	Make(ctx context.Context, to Reservation) error
 	// Presync copies and checks what is there now, while the user works. It promises no consistency.
 	Presync(ctx context.Context) (FileStats, error)

@@ -12,7 +12,7 @@ var (
 	ErrCommitted = errors.New("zimbra: the move is committed")
 	// ErrRolledBack: the move was rolled back, or its rollback has begun; only Rollback goes on with it.
 	ErrRolledBack = errors.New("zimbra: the move is rolled back")
-	// ErrBusy: another mover works on this account now.
+	// ErrBusy: another mover works on this account now, or a store carries as many moves as its pool of connections lets it.
 	ErrBusy = errors.New("zimbra: another mover holds the account")
 	// ErrFenced: another mover took this move over, or the journal is an old copy. Nothing more was written.
 	ErrFenced = errors.New("zimbra: another mover took over")

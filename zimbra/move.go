@@ -333,7 +333,7 @@ var hints = []struct {
 	hint string
 }{
 	{ErrUndecided, "look at the account's zimbraMailHost and at the mailbox row on both stores, then run `mover resume ACCOUNT`"},
-	{ErrBusy, "wait for the other mover, or end it, then run `mover resume ACCOUNT`"},
+	{ErrBusy, "wait for the other mover or move, or end it, then run `mover resume ACCOUNT`"},
 	{ErrFenced, "use the state directory of the mover that took over; `mover status ACCOUNT` shows it"},
 	{ErrMaintenance, "set zimbraAccountStatus to what it should be, then run `mover resume ACCOUNT`"},
 	{ErrPlanStale, "run `mover rollback ACCOUNT` and make a new plan"},
