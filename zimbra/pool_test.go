@@ -136,6 +136,22 @@ func TestFullStore(t *testing.T) {
 	require.NoError(t, b.Hold(ctx))
 }
 
+// TestMovesOfAStore is the bound of a pool without one.
+func TestMovesOfAStore(t *testing.T) {
+	s := newSite(t, 0)
+	for i := range 3 {
+		p := &zimbra.Plan{Account: zimbra.Account{ID: fmt.Sprintf("bound-%d", i)}}
+		p.Source.Host, p.Dest.Host = s.Stores[0].Host, s.Stores[1].Host
+		err := s.effects(t, p, "move").Fence.Hold(t.Context())
+		if i < 2 {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorIs(t, err, zimbra.ErrBusy)
+		require.ErrorContains(t, err, "StoreConfig.Moves")
+	}
+}
+
 // TestPoolTooSmall is told at once, and not by ErrBusy: no waiting helps.
 func TestPoolTooSmall(t *testing.T) {
 	s := newSite(t, 2)

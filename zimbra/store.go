@@ -16,13 +16,15 @@ type StoreConfig struct {
 	Host string // its zimbraMailHost
 	// DB is a pool to its database server, without a default database. It is the caller's to close, and one Store's only. A move from or to
 	// the store uses two of its connections at most. One more stays free for plans, and for moves that were committed before a crash and have
-	// to be finished. So a pool that SetMaxOpenConns limits to n carries (n-1)/2 moves at once: when another one begins or goes on,
-	// its Run or Rollback is ErrBusy and may be called again once one has ended. A limit of less than 3 carries none, and that is an error
-	// that names it. Without a limit it carries any number, and the server's max_connections is the caller's concern.
+	// to be finished. So a pool that SetMaxOpenConns limits to n carries (n-1)/2 moves at once; a limit of less than 3 carries none,
+	// and that is an error that names it. Without a limit the server's max_connections is the caller's concern.
 	DB *sql.DB
-	// Files are its disks. Where only so many commands run at once, as through a tunnel.Tunnel, there must be four for each move: moves that
-	// each have a command running while they need another one may wait for each other.
+	// Files are its disks. A move has up to four commands running there at once. They wait for each other, so there must be room for all of
+	// them where only so many run, as through a tunnel.Tunnel: its eight are enough for two moves.
 	Files filesync.Host
+	// Moves is how many moves may be under way from or to the store at once, if the pool carries them; default 2. When another one begins or
+	// goes on, its Run or Rollback is ErrBusy, and may be called again once one has ended.
+	Moves int
 
 	Localconfig    string // path on the store; default /opt/zimbra/conf/localconfig.xml
 	CreateDatabase string // path on the store; default /opt/zimbra/db/create_database.sql
@@ -43,6 +45,9 @@ func NewStore(c StoreConfig) *Store {
 	if c.CreateDatabase == "" {
 		c.CreateDatabase = "/opt/zimbra/db/create_database.sql"
 	}
+	if c.Moves == 0 {
+		c.Moves = 2
+	}
 	m := &mailstore{StoreConfig: c}
 	return &Store{Survey: m, Mailboxd: c.Mailboxd, Caches: c.Caches, real: m}
 }
@@ -59,7 +64,7 @@ type mailstore struct {
 // it writes to another.
 const moveConns = 2
 
-// admit takes room for a move in the pool, and does not wait for it.
+// admit takes room for a move, and does not wait for it.
 func (m *mailstore) admit() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -69,8 +74,11 @@ func (m *mailstore) admit() error {
 			return fmt.Errorf("%s: its pool of %d connections is too small for a move: at least %d are needed", m.Host, n, moveConns+1)
 		}
 		if m.moves >= room {
-			return &fullError{m.Host, n, m.moves}
+			return &fullError{fmt.Sprintf("%s: %d moves are under way, and its pool of %d connections carries no more", m.Host, m.moves, n)}
 		}
+	}
+	if m.moves >= m.Moves {
+		return &fullError{fmt.Sprintf("%s: %d moves are under way, and StoreConfig.Moves allows no more", m.Host, m.moves)}
 	}
 	m.moves++
 	return nil
@@ -83,15 +91,10 @@ func (m *mailstore) dismiss() {
 	m.moves--
 }
 
-// A fullError says that a store's pool has no room for another move now. It is ErrBusy.
-type fullError struct {
-	host         string
-	conns, moves int
-}
+// A fullError says that a store has no room for another move now. It is ErrBusy, and no other mover's doing.
+type fullError struct{ text string }
 
-func (e *fullError) Error() string {
-	return fmt.Sprintf("%s: as many moves are under way as its pool of %d connections carries (%d)", e.host, e.conns, e.moves)
-}
+func (e *fullError) Error() string { return e.text }
 
 func (e *fullError) Unwrap() error { return ErrBusy }
 
