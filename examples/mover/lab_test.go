@@ -38,12 +38,30 @@ func newSite(t testing.TB, l *lab.Lab, replace ...string) *site {
 	fmt.Fprintf(&b, "state_dir = %q\n[ldap]\nurl = %q\nbind_dn = %q\npassword_file = %q\nca_file = %q\n",
 		s.state, l.LDAP.URL, l.LDAP.BindDN, secret("ldap.secret", l.LDAP.Password), l.LDAP.CAFile)
 	for _, st := range l.Stores {
-		fmt.Fprintf(&b, "[stores.%q]\nmysql = %q\nmysql_password_file = %q\nlocalconfig_file = %q\ncreate_database_file = %q\nssh = %q\nidentity_file = %q\nknown_hosts_file = %q\n",
+		fmt.Fprintf(&b, "[stores.%q]\nmysql = %q\nmysql_password_file = %q\nlocalconfig_file = %q\ncreate_database_file = %q\n%s",
 			st.Host, st.MySQLUser+"@tcp("+st.MySQLAddr+")/", secret(st.Host+".mysql", st.MySQLPassword), st.LocalconfigFile, st.CreateDatabaseFile,
-			st.SSHUser+"@"+st.SSHAddr, st.KeyFile, st.KnownHostsFile)
+			sshLines(st))
 	}
 	require.NoError(t, os.WriteFile(s.config, []byte(strings.NewReplacer(replace...).Replace(b.String())), 0o600))
 	return s
+}
+
+// newLocalSite is a site whose mover reaches the files of both mailstores without ssh, as one on each of them would: many moves take much
+// less time. In containers it needs ssh all the same.
+func newLocalSite(t testing.TB, l *lab.Lab) *site {
+	t.Helper()
+	var without []string
+	for _, st := range l.Stores {
+		if l.Backend == lab.Processes {
+			without = append(without, sshLines(st), "")
+		}
+	}
+	return newSite(t, l, without...)
+}
+
+// sshLines are a store's keys in the configuration that have it reached over ssh.
+func sshLines(st *lab.Store) string {
+	return fmt.Sprintf("ssh = %q\nidentity_file = %q\nknown_hosts_file = %q\n", st.SSHUser+"@"+st.SSHAddr, st.KeyFile, st.KnownHostsFile)
 }
 
 // run runs the program and returns its exit code and output.
