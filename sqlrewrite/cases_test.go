@@ -15,6 +15,7 @@ func caseRules() sqlrewrite.Rules {
 		Columns: []sqlrewrite.Column{
 			{Table: "t", Column: "id", Map: map[string]string{"1234": "91234", "-7": "-8", "it's": "a\\b'\n\"\x00\x1a", "Ünï": "Öß", "7": "0"}},
 			{Table: "t", Column: "n", Map: map[string]string{"1": "5", "12.50": "13", "x": "y", "AB": "CD", "e": "", "1e20": "7"}, Unmapped: sqlrewrite.Pass},
+			{Table: "m", Column: "id", Map: map[string]string{"7": "8"}},
 			{Database: "old", Table: "d", Column: "id", Map: map[string]string{"1": "2"}, Unmapped: sqlrewrite.Pass},
 		},
 		Databases: map[string]string{"old": "new`er", "same": "same"},
@@ -93,6 +94,14 @@ var good = []struct{ name, in, want string }{
 		"DELIMITER //\nCREATE FUNCTION f() RETURNS int RETURN 8/2;//\nCREATE PROCEDURE p() SELECT 1; //\nDELIMITER ;\n", ""},
 	{"program names", "CREATE VIEW old.v AS SELECT old.t.id FROM old.t;CREATE TRIGGER old.g AFTER DELETE ON old.t FOR EACH ROW DELETE FROM old.x;DROP TRIGGER IF EXISTS old.g;",
 		"CREATE VIEW `new``er`.v AS SELECT old.t.id FROM old.t;CREATE TRIGGER `new``er`.g AFTER DELETE ON `new``er`.t FOR EACH ROW DELETE FROM old.x;DROP TRIGGER IF EXISTS `new``er`.g;"},
+	{"statements in comments", "USE x;/*!40000 USE here */;INSERT /*!50000 IGNORE */ INTO t VALUES (1,7,1);/*!99999 FLUSH TABLES */;/*!80000 SET @x='*' */;CREATE DATABASE x /*!80016 DEFAULT ENCRYPTION='N' */;",
+		"USE x;/*!40000 USE here */;INSERT /*!50000 IGNORE */ INTO t VALUES (1,0,5);/*!99999 FLUSH TABLES */;/*!80000 SET @x='*' */;CREATE DATABASE x /*!80016 DEFAULT ENCRYPTION='N' */;"},
+	{"made again", "CREATE TABLE m (x int, id int);DROP TABLE m;CREATE TABLE m (id int, x int);DROP DATABASE here;CREATE TABLE m (x int, id int);CREATE TABLE IF NOT EXISTS m (x int, id int);CREATE OR REPLACE TABLE m (id int, x int);INSERT INTO m VALUES (7,7);",
+		"CREATE TABLE m (x int, id int);DROP TABLE m;CREATE TABLE m (id int, x int);DROP DATABASE here;CREATE TABLE m (x int, id int);CREATE TABLE IF NOT EXISTS m (x int, id int);CREATE OR REPLACE TABLE m (id int, x int);INSERT INTO m VALUES (8,7);"},
+	{"compound bodies", "DELIMITER ;;\nCREATE PROCEDURE p() l: BEGIN IF a THEN SELECT 1; ELSEIF b THEN BEGIN END; ELSE IF c THEN SELECT 2; END IF; END IF; CASE a WHEN 1 THEN SELECT CASE 1 WHEN 1 THEN 2 END; END CASE; " +
+		"REPEAT SET @x=1; UNTIL 1 END REPEAT; WHILE 0 DO SELECT end, begin FROM x; SET @x = end; END WHILE; FOR i IN 1..2 DO SELECT i; END FOR; k: LOOP LEAVE k; END LOOP k; END l;;\n" +
+		"CREATE PROCEDURE p(a int) DETERMINISTIC COMMENT 'x' IF a THEN SELECT 1; SELECT 2; END IF; ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`x`@`y`*/ /*!50003 TRIGGER g BEFORE INSERT ON x FOR EACH ROW FOLLOWS h IF 1 THEN SET @x=1; SET @y=1; END IF */;;\n" +
+		"CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO BEGIN DECLARE EXIT HANDLER FOR NOT FOUND BEGIN SET @x=1; END; SELECT 1; END;;\nSET sql_mode=ORACLE;;\nCREATE PACKAGE k AS PROCEDURE p; FUNCTION f RETURN INT; END;;\nCREATE PROCEDURE q AS x INT; BEGIN SELECT 1; END;;\n", ""},
 	{"others", "UPDATE x SET id=7;DELETE FROM x;DELETE FROM x WHERE 1;RENAME TABLE x TO y;CREATE TABLE x LIKE y;CREATE TABLE x SELECT 7;CREATE SEQUENCE s;DO SETVAL(`s`, -1, 0);ALTER TABLE IF EXISTS x DROP a;ANALYZE TABLE t;SET ROLE x;CREATE DEFINER=CURRENT_USER() AGGREGATE FUNCTION f() RETURNS int RETURN 1;SET DEFAULT ROLE x FOR y;CREATE DEFINER='a'@`b` SQL SECURITY INVOKER VIEW v AS SELECT 7;CREATE TABLE p (a int, period int, PERIOD FOR SYSTEM_TIME (a,b));FLUSH TABLES;GRANT ALL ON *.* TO x;CHANGE MASTER TO MASTER_LOG_POS=4;", ""},
 }
 
@@ -147,8 +156,25 @@ var refused = []string{
 	"SET §sql_mode=CONCAT('ANSI','_QUOTES');", "SET §sql_mode='NO_SUCH_MODE';", "SET GLOBAL a=1, §sql_mode='';", "SET §STATEMENT x=1 FOR SELECT 1;", "SET NAMES §@x;", "SET §sql_mode='ANSI' 'x';", "SET x§;",
 	// Comments that not everybody reads alike.
 	"§--x\n", "/*!50000 SET x=1§; */", "§/*!50 SET x=1 */;", "/*!50000 SET x=1 §/*! y */ */;", "§*/;", "SELECT§",
+	// What a server does not do because of a comment's version, or because of what it did before.
+	"/*!99999 USE §x */;INSERT INTO t VALUES (1,7,1);", "USE /*!50700 §x */;", "INSERT INTO /*!99999 §old. */ d VALUES (1,1);", "INSERT INTO t (/*!99999 §x, */ a, id, n) VALUES (1,7,1);",
+	"/*!99999 FLUSH TABLES */ §UPDATE t SET id=1;", "/*!99999 FLUSH TABLES */ /*!80000 §UPDATE t SET id=1 */;", "CREATE /*!99999 §DATABASE x */ TABLE t LIKE y;", "ALTER /*!99999 §DATABASE x */ TABLE t DROP id;",
+	"DROP /*!99999 §USER x, */ TABLE t;", "UPDATE /*!99999 §x SET a= */ t SET id=1;", "INSERT INTO x /*!99999 §VALUES */ (1);", "/*!99999 SET @x=§'*/; UPDATE t SET id=1; -- ' */;", "/*!99999 SET @`§",
+	"/*!99999 SET @x=1 §-- */; UPDATE t SET id=1;\n */;", "/*!99999 SET @x=1 §# */; UPDATE t SET id=1;\n */;", "/*!99999 SET @x=1 §/* */ UPDATE t SET id=1; */;", "SET @x=/*!99999 1, §sql_mode=*/ /*!40000 'ANSI'*/;",
+	"SET §sql_mode=/*!99999 'ANSI',@x=*/ 'x';", "SET @x=/*!99999 'ANSI',@y=*/ '';SET §sql_mode=@x;", "CREATE TABLE m (id int, x int);CREATE TABLE IF NOT EXISTS §here.m (x int, id int);", "CREATE TABLE m (id int);DROP TABLE m;INSERT INTO m §VALUES (7);",
+	"CREATE TABLE m (id int);DROP DATABASE here;INSERT INTO m §VALUES (7);",
+	"CREATE TEMPORARY TABLE §t (a int, id int, n int);", "CREATE TABLE m (id int, x int);/*!99999 DROP TABLE m */;CREATE TABLE §m (x int, id int);",
+	"CREATE TABLE t (a int, id int, n int) (§SELECT 1);", "CREATE TABLE t (a int, id int, n int) (§VALUES (1,7,1));", "CREATE TABLE t (a int, id int, n int) (§TABLE x);",
+	// A delimiter may hide statements from the client, but not from the server.
+	"DELIMITER ;;\nSET @x=1§; UPDATE t SET id=1;;", "DELIMITER ;;\nFLUSH TABLES§; UPDATE t SET id=1 ;;", "DELIMITER ;;\nCREATE TABLE x (a int)§; UPDATE t SET id=1;;", "DELIMITER ;;\nUSE x§; UPDATE t SET id=1;;",
+	"DELIMITER ;;\nCREATE VIEW v AS SELECT 1§; UPDATE t SET id=1;;", "DELIMITER ;;\nCREATE PROCEDURE p() SELECT 1§; UPDATE t SET id=1 ;;", "DELIMITER ;;\nCREATE FUNCTION f() RETURNS int RETURN IF(1,2,3)§; UPDATE t SET id=1 ;;",
+	"DELIMITER ;;\nCREATE PROCEDURE p() BEGIN SELECT 1; END§; UPDATE t SET id=1 ;;", "DELIMITER ;;\nCREATE TRIGGER g BEFORE INSERT ON x FOR EACH ROW IF 1 THEN SET @x=1; ELSE SET @x=2; END IF§; UPDATE t SET id=1 ;;",
+	"DELIMITER ;;\nCREATE PROCEDURE p() l: BEGIN IF a THEN SELECT 1; ELSE BEGIN END; END IF; CASE a WHEN 1 THEN SELECT CASE 1 WHEN 1 THEN 2 END; END CASE; REPEAT SET @x=1; UNTIL 1 END REPEAT; END l§; UPDATE t SET id=1 ;;",
+	// Values that a type reads in its own way.
+	"CREATE TABLE t (a int, id enum('7'), n int);INSERT INTO t VALUES (1,§7,1);", "CREATE TABLE t (a int, id int, n date);INSERT INTO t VALUES (1,7,§20240101);", "CREATE TABLE t (a int, id int, n int);INSERT INTO t VALUES (1,7,§1.4);",
+	"CREATE TABLE t (a int, id int, n int);INSERT INTO t VALUES (1,7,§'1.4');", "CREATE TABLE t (a int, id int, n int);INSERT INTO t VALUES (1,7,§'1x');", "CREATE TABLE t (a int, id int, n double);INSERT INTO t VALUES (1,7,§'1 x');",
 	// Delimiters.
-	"x§", "/* x */ §DELIMITER ;;\n", "DELIMITER $$\nINSERT INTO x VALUES §(1)$$", "DELIMITER ;\nSET x=1; §DELIMITER ;;\n",
+	"DELIMITER§;;\n", "x§", "/* x */ §DELIMITER ;;\n", "DELIMITER $$\nINSERT INTO x VALUES §(1)$$", "DELIMITER ;\nSET x=1; §DELIMITER ;;\n",
 }
 
 func TestRefused(t *testing.T) {

@@ -99,6 +99,21 @@ var evasions = []string{
 	"INSERT INTO other VALUES (1,'x' --');UPDATE\n);",
 	"CREATE TABLE e1 (a int) COMMENT '; UPDATE ' AS SELECT 1;",
 	"INSERT INTO other VALUES (1,'\x00'); SET @y='\x00; UPDATE ';",
+	"/*!99999 SET @x='*/; UPDATE -- ' */;",
+	"/*!99999 FLUSH TABLES */ UPDATE",
+	"/*!99999 FLUSH TABLES */ /*!50000 UPDATE */;",
+	"/*!99999 SET @x=1 -- */; UPDATE\n */;",
+	"/*!99999 SET @x=1 # */; UPDATE\n */;",
+	"/*!99999 SET @x=1 /* */ UPDATE */;",
+	"SET @x=/*!99999 1, sql_mode=*/ /*!50000 'NO_BACKSLASH_ESCAPES'*/; SET @x='\\'; SET @y='; UPDATE ';",
+	"CREATE /*!99999 DATABASE x */ TABLE u1 (a int); UPDATE",
+	"DELIMITER ;;\nSET @x=1; UPDATE ;;\n",
+	"DELIMITER ;;\nFLUSH TABLES; UPDATE ;;\n",
+	"DELIMITER ;;\nCREATE PROCEDURE p1() SELECT 1; UPDATE ;;\n",
+	"DELIMITER ;;\nCREATE VIEW v1 AS SELECT 1; UPDATE ;;\n",
+	"DELIMITER ;;\nCREATE PROCEDURE p2() BEGIN SELECT 1; END; UPDATE ;;\n",
+	"DELIMITER ;;\nCREATE PROCEDURE p3() IF 1 THEN SELECT 1; END IF; UPDATE ;;\n",
+	"DELIMITER;;\nSET @x=1; UPDATE ;;\n",
 }
 
 // What a rewriter lets through, the real client reads as the rewriter did.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"strings"
 	"sync"
@@ -77,6 +78,39 @@ func TestHeldBack(t *testing.T) {
 	_, err = r.Rewrite(t.Context(), &out, strings.NewReader(in))
 	require.NoError(t, err)
 	require.True(t, out.String() == in)
+}
+
+// Strings end where they end, wherever the buffer does.
+func TestBufferEnds(t *testing.T) {
+	r := compile(t, caseRules())
+	for _, unit := range []string{`\\`, `\'`, `''`, `\\\'`, `x`, `\\''`} {
+		for n := 128<<10 - 80; n < 128<<10+20; n++ {
+			long := strings.Repeat(unit, n/len(unit)) + strings.Repeat("y", n%len(unit))
+			for _, end := range []string{"", `\'`} {
+				in := "INSERT INTO t VALUES ('" + long + end + "',1234,';'),(2,7,'\\\\');\n"
+				want := "INSERT INTO t VALUES ('" + long + end + "',91234,';'),(2,0,'\\\\');\n"
+				var out bytes.Buffer
+				_, err := r.Rewrite(t.Context(), &out, strings.NewReader(in))
+				require.NoError(t, err, "%d of %q, %q", n, unit, end)
+				require.True(t, out.String() == want, "%d of %q, %q", n, unit, end)
+			}
+		}
+	}
+}
+
+// What becomes of a value does not depend on the values before it.
+func TestRepeatedValues(t *testing.T) {
+	values := []string{"1", "'1'", `"1"`, "01", "1.0", "'x'", "x''", "NULL", "2", "'AB'", "0x4142", "12.50", "'1' ", "1 ", "_binary '1'", "0x65", "'" + strings.Repeat("z", 30) + "'"}
+	become := []string{"5", "'5'", `"5"`, "05", "5.0", "'y'", "x''", "NULL", "2", "'CD'", "0x4344", "13", "'5' ", "5 ", "_binary '5'", "''", "'" + strings.Repeat("z", 30) + "'"}
+	in, want := "INSERT INTO t VALUES (1,7,1)", "INSERT INTO t VALUES (1,0,5)"
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 5000 {
+		i := rnd.IntN(1 + rnd.IntN(len(values)))
+		in, want = in+",(1,7,"+values[i]+")", want+",(1,0,"+become[i]+")"
+	}
+	out, _, err := rewrite(t, caseRules(), in+";")
+	require.NoError(t, err)
+	require.Equal(t, want+";", out)
 }
 
 // What is not SQL at all gives an error and no output, also behind comments.

@@ -2,6 +2,8 @@ package sqlrewrite
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"strconv"
 )
 
@@ -104,4 +106,14 @@ func digits(b []byte) (head, tail []byte) {
 		i++
 	}
 	return b[:i], b[i:]
+}
+
+// leadingDigits returns how many digits b begins with, up to eight, at once: a byte is no digit where it differs from '0' in more than the
+// numbers to 9 do, which leaves its top bit set. The lowest of these bits is always right.
+func leadingDigits(b []byte) int {
+	if len(b) < 8 {
+		return 0 // for the caller to count
+	}
+	x := binary.LittleEndian.Uint64(b) ^ 0x3030303030303030
+	return bits.TrailingZeros64((x+0x7676767676767676|x)&0x8080808080808080) >> 3
 }

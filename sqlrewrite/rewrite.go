@@ -105,7 +105,7 @@ func (s *scanner) statement() bool {
 		s.copyTo(s.pos)
 		return false
 	}
-	s.complete, s.whole = false, false
+	s.complete, s.whole, s.unsure, s.alone = false, false, false, 0
 	s.start = s.offset()
 	if s.repeatedHead() {
 		s.rows()
@@ -117,6 +117,9 @@ func (s *scanner) statement() bool {
 	}
 	s.preface = false
 	t := s.next()
+	if s.unsure {
+		s.alone = s.opened
+	}
 	switch t.kind {
 	case word:
 		s.keyword(t, line && !t.version)
@@ -274,6 +277,10 @@ func (s *scanner) delimiterLine() {
 		}
 		if line = append(line, c); len(line) > 200 {
 			s.failHere("a long line after DELIMITER")
+		}
+		if line[0] != ' ' && line[0] != '\t' {
+			s.pos--
+			s.failHere("no space after DELIMITER")
 		}
 	}
 	fields := bytes.Fields(line)

@@ -20,6 +20,15 @@ type target struct {
 	column int // its place in a row
 	rule   int
 	typ    valueType
+	latest [4]replacement
+	next   int // which of them is overwritten next
+}
+
+// A replacement is what became of a short value. In a dump of one mailbox the next value is mostly one of the latest.
+type replacement struct {
+	known, changed bool
+	in, out        int // lengths
+	old, new       [24]byte
 }
 
 // A head is everything of an INSERT before its first row. Dumps repeat it before every row or every megabyte, and what was understood once
@@ -81,10 +90,12 @@ func (s *scanner) insert() {
 			s.insertOther(t, named)
 			return
 		}
+		s.settled(t)
 		s.columnList(t)
 		list = true
 		t = s.next()
 	}
+	s.settled(t)
 	if !s.isOne(t, "VALUES", "VALUE") {
 		s.insertOther(t, named)
 		return
@@ -377,7 +388,7 @@ func (s *scanner) skip(n int) int {
 				s.pos = i
 				s.failHere("a name in charset %s that is not ASCII and not quoted", s.charset.name)
 			}
-			for i++; i < len(b) && class[b[i]] == plain && b[i] < utf8.RuneSelf; i++ {
+			for i += max(1, leadingDigits(b[i:])); i < len(b) && class[b[i]] == plain && b[i] < utf8.RuneSelf; i++ {
 			}
 		case comma:
 			if !something {
@@ -394,8 +405,18 @@ func (s *scanner) skip(n int) int {
 			}
 		case quote:
 			something = true
-			s.pos = i + 1
-			s.str(c)
+			if s.charset.double == nil {
+				escapes := !s.literal && !s.names(c)
+				var closed bool
+				if i, closed = s.stringEnd(i+1, c, escapes); closed {
+					break
+				}
+				s.pos = i
+				s.until(c, escapes)
+			} else {
+				s.pos = i + 1
+				s.str(c)
+			}
 			b, i = s.buf[:s.end], s.pos
 		case shut:
 			if depth == 0 {
@@ -440,8 +461,13 @@ func (s *scanner) skip(n int) int {
 			}
 			s.failHere("unexpected byte 0x%02x", c)
 		}
-		if i == len(b) {
-			s.pos = i
+		if something && depth == 0 && i < len(b) && b[i] == ',' { // as above, without another round
+			something = false
+			i++
+			if commas++; commas == n {
+				s.pos = i
+				return commas
+			}
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	bufferSize = 256 << 10
-	outputSize = 64 << 10
+	bufferSize = 128 << 10 // what is copied and read again should be near the CPU
+	outputSize = 128 << 10
 	// maxHeld bounds what is held back, which is a statement without its rows.
 	maxHeld = 8 << 20
 	// maxPreface is how much of leading comments is held back until a first statement shows that the input is SQL.
@@ -46,15 +46,20 @@ type scanner struct {
 
 	version bool   // inside /*! */, whose text is code
 	always  bool   // and that of every server
+	opened  int    // how many of these comments began so far
+	alone   int    // the comment in which the whole statement must stand, because not every server executes its first word; 0: none
+	unsure  bool   // the statement has a token that not every server executes
 	delim   []byte // what ends a statement
 	charset *charset
 	ansi    bool // ANSI_QUOTES
 	literal bool // NO_BACKSLASH_ESCAPES
+	oracle  bool // ORACLE, in which routines are written in another language
 
 	table   string // for errors
 	scratch []byte
 	// canonical is apart from scratch, which may hold what is made canonical.
 	canonical []byte
+	written   []byte // the new value that was written last, until scratch is used again
 
 	rw       *Rewriter
 	trace    *tracer
@@ -299,44 +304,10 @@ func (s *scanner) str(q byte) {
 // until passes over a string in a charset whose ASCII bytes are always characters.
 func (s *scanner) until(q byte, escapes bool) {
 	for {
-		b := s.buf[s.pos:s.end]
-		i, k := 0, bytes.IndexByte(b, q)
-		for {
-			segment := b[i:]
-			if k >= 0 {
-				segment = b[i:k]
-			}
-			if escapes {
-				if e := bytes.IndexByte(segment, '\\'); e >= 0 {
-					if i += e; i+1 == len(b) {
-						break // what is escaped is not here yet
-					}
-					if i += 2; i > k && k >= 0 {
-						if k = bytes.IndexByte(b[i:], q); k >= 0 {
-							k += i
-						}
-					}
-					continue
-				}
-			}
-			if k < 0 {
-				i = len(b)
-				break
-			}
-			if k+1 == len(b) {
-				i = k
-				break // a second quote may follow
-			}
-			if b[k+1] != q {
-				s.pos += k + 1
-				return
-			}
-			i = k + 2
-			if k = bytes.IndexByte(b[i:], q); k >= 0 {
-				k += i
-			}
+		var closed bool
+		if s.pos, closed = s.stringEnd(s.pos, q, escapes); closed {
+			return
 		}
-		s.pos += i
 		if !s.more() {
 			if s.pos < s.end && s.buf[s.pos] == q {
 				s.pos++ // the string is whole; what it stands in is not
@@ -346,6 +317,46 @@ func (s *scanner) until(q byte, escapes bool) {
 			s.truncated("a string")
 		}
 	}
+}
+
+// stringEnd looks for the end of a string, in a charset whose ASCII bytes are always characters. From index i on stands what follows the
+// opening quote. It returns the index behind the closing quote and true, or false and the index before which everything is the string's: what
+// is escaped, or a second quote, may follow.
+//
+// Strings are most of a dump, and one search for the quote is all that most of them need: whether it is escaped is said by the backslashes
+// before it, which escape each other in pairs.
+func (s *scanner) stringEnd(i int, q byte, escapes bool) (n int, closed bool) {
+	b := s.buf[:s.end]
+	for {
+		k := bytes.IndexByte(b[i:], q)
+		if k < 0 {
+			k = len(b)
+			if escapes && escaped(b[i:]) {
+				k--
+			}
+			return k, false
+		}
+		k += i
+		switch {
+		case escapes && escaped(b[i:k]):
+			i = k + 1
+		case k+1 == len(b):
+			return k, false
+		case b[k+1] != q:
+			return k + 1, true
+		default:
+			i = k + 2
+		}
+	}
+}
+
+// escaped says whether b, which begins with no part of an escape sequence, ends with a backslash that escapes what follows.
+func escaped(b []byte) bool {
+	n := len(b)
+	for n > 0 && b[n-1] == '\\' {
+		n--
+	}
+	return (len(b)-n)%2 != 0
 }
 
 // strDouble passes over a string in a charset where a quote, a backslash or a backtick may be the second half of a character.
@@ -374,6 +385,7 @@ func (s *scanner) comment() bool {
 	c, _ := s.peek(0)
 	switch c {
 	case '#':
+		s.sure()
 		s.lineComment()
 		return true
 	case '-':
@@ -383,6 +395,7 @@ func (s *scanner) comment() bool {
 		if third, ok := s.peek(2); ok && third > ' ' && third != 0x7f {
 			return false
 		}
+		s.sure()
 		s.lineComment()
 		return true
 	case '*':
@@ -401,14 +414,23 @@ func (s *scanner) comment() bool {
 				s.failHere("a version comment in a version comment")
 			}
 			s.version = true
+			s.opened++
 			s.always = everyServer(s.buf[s.pos : s.pos+digits])
 			s.pos += digits
 		} else {
+			s.sure()
 			s.blockComment(digits)
 		}
 		return true
 	}
 	return false
+}
+
+// sure stops at a comment in a version comment that some servers skip: where it ends for those, the comment in it does not tell.
+func (s *scanner) sure() {
+	if s.version && !s.always {
+		s.failHere("a comment in a comment that not every server executes")
+	}
 }
 
 // lineComment passes over a comment that ends with its line, and says whether it is a dump's closing line.

@@ -227,7 +227,7 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 func (s *scanner) assign(a assignment, value string, known, global bool) {
 	if a.scope == user {
 		s.assigned["@"+a.name] = true
-		if known && (!a.at.version || s.always) && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
+		if known && !s.unsure && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
 			s.user[a.name] = value
 		} else {
 			delete(s.user, a.name)
@@ -285,7 +285,7 @@ func (s *scanner) setCharset(t token, name string) {
 	if c == nil {
 		s.fail(t.from, "a charset that is not known, or cannot be a connection's")
 	}
-	if t.version && !s.always && c != s.charset {
+	if s.unsure && c != s.charset {
 		s.fail(t.from, "a charset in a comment that not every server executes")
 	}
 	s.charset = c
@@ -307,16 +307,17 @@ var modes = func() map[string][2]bool {
 }()
 
 func (s *scanner) setMode(t token, list string) {
-	ansi, literal := s.ansi, s.literal
-	s.ansi, s.literal = false, false
+	ansi, literal, oracle := s.ansi, s.literal, s.oracle
+	s.ansi, s.literal, s.oracle = false, false, false
 	for w := range strings.SplitSeq(list, ",") {
 		m, ok := modes[strings.ToUpper(strings.Trim(w, " "))]
 		if !ok && w != "" {
 			s.fail(t.from, "a word in sql_mode that is not known")
 		}
 		s.ansi, s.literal = s.ansi || m[0], s.literal || m[1]
+		s.oracle = s.oracle || strings.EqualFold(strings.Trim(w, " "), "ORACLE")
 	}
-	if t.version && !s.always && (ansi != s.ansi || literal != s.literal) {
+	if s.unsure && (ansi != s.ansi || literal != s.literal || oracle != s.oracle) {
 		s.fail(t.from, "an sql_mode that changes how text is read, in a comment that not every server executes")
 	}
 }
@@ -324,6 +325,10 @@ func (s *scanner) setMode(t token, list string) {
 // mode is what @@sql_mode says, as far as it is followed.
 func (s *scanner) mode() string {
 	switch {
+	case s.oracle && s.literal:
+		return "ORACLE,NO_BACKSLASH_ESCAPES"
+	case s.oracle:
+		return "ORACLE"
 	case s.ansi && s.literal:
 		return "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
 	case s.ansi:

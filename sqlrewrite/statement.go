@@ -2,6 +2,7 @@ package sqlrewrite
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -62,6 +63,7 @@ func (s *scanner) rename(t token, database []byte) {
 // rules finds the rules of the table in ref, and says whether there are any. fills says that the statement makes, alters or fills the table.
 func (s *scanner) rules(t token, fills bool) bool {
 	s.nameTable()
+	s.settled(t)
 	s.plan.rules = s.plan.rules[:0]
 	for _, i := range s.rw.tables[string(s.ref.table)] {
 		database := s.rw.rules[i].Database
@@ -115,6 +117,9 @@ func (s *scanner) use() {
 	if t.kind != word && t.kind != name {
 		s.unexpected(t, "USE")
 	}
+	if s.unsure {
+		s.fail(t.from, "USE in a comment that not every server executes")
+	}
 	s.database, s.selected = s.identifier(s.database[:0], t), true
 	s.rename(t, s.database)
 	s.endsHere("USE")
@@ -141,11 +146,15 @@ func (s *scanner) optional(t token, keywords ...string) token {
 }
 
 func (s *scanner) create() {
-	t := s.optional(s.next(), "OR", "REPLACE")
+	first := s.next()
+	t := s.optional(first, "OR", "REPLACE")
+	replace := t != first
+	first = t
 	t = s.optional(t, "TEMPORARY")
+	s.settled(t)
 	switch {
 	case s.is(t, "TABLE"):
-		s.createTable()
+		s.createTable(replace, t != first)
 	case s.isOne(t, "DATABASE", "SCHEMA"):
 		s.databaseName(s.optional(s.next(), "IF", "NOT", "EXISTS"))
 		s.toEnd()
@@ -184,7 +193,8 @@ func (s *scanner) createProgram(t token) {
 			s.unexpected(t, "CREATE")
 		}
 	}
-	trigger := s.is(t, "TRIGGER")
+	s.settled(t)
+	trigger, b := s.is(t, "TRIGGER"), body{free: s.oracle || s.is(t, "PACKAGE")}
 	t = s.optional(s.next(), "BODY")
 	s.qualified(s.optional(t, "IF", "NOT", "EXISTS"))
 	if trigger {
@@ -195,7 +205,7 @@ func (s *scanner) createProgram(t token) {
 		}
 		s.qualified(s.next())
 	}
-	s.body()
+	s.body(&b)
 }
 
 func (s *scanner) equals() {
@@ -253,10 +263,15 @@ func (s *scanner) databaseName(t token) {
 	s.rename(t, s.scratch)
 }
 
-func (s *scanner) createTable() {
+// createTable passes over CREATE TABLE, behind that. replace says that a table of that name makes room for the new one, temporary that it
+// comes back some day.
+func (s *scanner) createTable(replace, temporary bool) {
 	t := s.optional(s.next(), "IF", "NOT", "EXISTS")
 	s.qualified(t)
 	target, at := s.rules(t, true), t.from
+	if target && temporary {
+		s.fail(at, "a temporary table with the name of a table that a rule names")
+	}
 	t = s.next()
 	if !isMark(t, '(') {
 		if target {
@@ -283,6 +298,9 @@ func (s *scanner) createTable() {
 	if given != nil && !slices.Equal(given, cols.names) {
 		s.fail(at, "the columns are not those that were given")
 	}
+	if old := s.created[key]; old != nil && !replace && !slices.Equal(old.names, cols.names) {
+		s.fail(at, "the table was created before, with other columns")
+	}
 	s.created[key] = cols
 }
 
@@ -303,9 +321,9 @@ func (s *scanner) definitions(target bool) *columns {
 			if t.kind == word && s.isOne(t, "PRIMARY", "KEY", "INDEX", "UNIQUE", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT", "CHECK") {
 				break
 			}
-			if t.kind == word && target && s.is(t, "PERIOD") {
-				if t = s.next(); !s.is(t, "FOR") {
-					s.unexpected(t, "PERIOD: a column of that name needs quotes")
+			if t.kind == word && target && s.isOne(t, "PERIOD", "VECTOR") {
+				if t = s.next(); !s.isOne(t, "FOR", "KEY", "INDEX") {
+					s.unexpected(t, "PERIOD or VECTOR: a column of that name needs quotes")
 				}
 				break
 			}
@@ -361,8 +379,13 @@ func (s *scanner) tableOptions(target bool) {
 			depth++
 		case isMark(t, ')'):
 			depth--
-		case target && depth == 0 && s.isOne(t, "SELECT", "AS", "LIKE", "VALUES", "TABLE"):
+		case target && (depth == 0 && s.isOne(t, "AS", "LIKE", "VALUES") || s.isOne(t, "SELECT", "TABLE")):
 			s.fail(t.from, "CREATE TABLE from another table")
+		case target && s.is(t, "VALUES"):
+			at := t.from
+			if t = s.next(); !s.isOne(t, "LESS", "IN") { // of a partition
+				s.fail(at, "CREATE TABLE from another table")
+			}
 		default:
 			s.pass(t)
 		}
@@ -370,12 +393,18 @@ func (s *scanner) tableOptions(target bool) {
 }
 
 func (s *scanner) drop() {
-	t := s.optional(s.next(), "TEMPORARY")
+	first := s.next()
+	t := s.optional(first, "TEMPORARY")
+	s.settled(t)
+	forget := t == first && s.isOne(t, "TABLE", "TABLES")
 	switch {
 	case s.isOne(t, "TABLE", "TABLES", "VIEW", "SEQUENCE"):
 		t = s.optional(s.next(), "IF", "EXISTS")
 		for {
 			s.qualified(t)
+			if forget && !s.unsure {
+				delete(s.created, string(s.key()))
+			}
 			if t = s.next(); !isMark(t, ',') {
 				break
 			}
@@ -389,6 +418,9 @@ func (s *scanner) drop() {
 		}
 	case s.isOne(t, "DATABASE", "SCHEMA"):
 		s.databaseName(s.optional(s.next(), "IF", "EXISTS"))
+		if !s.unsure {
+			maps.DeleteFunc(s.created, func(key string, _ *columns) bool { return strings.HasPrefix(key, string(s.scratch)+"\x00") })
+		}
 		s.endsHere("DROP DATABASE")
 	case s.isOne(t, "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"):
 		t = s.optional(s.next(), "BODY")
@@ -403,6 +435,7 @@ func (s *scanner) drop() {
 
 func (s *scanner) alter() {
 	t := s.next()
+	s.settled(t)
 	if s.isOne(t, "DATABASE", "SCHEMA") {
 		s.databaseName(s.next())
 		s.toEnd()
@@ -548,18 +581,24 @@ func (s *scanner) onlyOthers(t token) {
 type valueType uint8
 
 const (
-	anyType    valueType = iota // not known
-	textType                    // values are equal when their bytes are
-	numberType                  // 7, 007 and '7' are equal
+	anyType     valueType = iota // not known
+	textType                     // values are equal when their bytes are
+	numberType                   // 7, 007 and '7' are equal
+	integerType                  // and 7.2 becomes 7
+	codeType                     // text, but a number stands for another text
 )
 
 // typeOf returns the type behind the name in a column's definition.
 func typeOf(b []byte) valueType {
 	switch t := strings.ToUpper(string(bytes.TrimSpace(b))); t {
 	case "CHAR", "VARCHAR", "CHARACTER", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT", "BINARY", "VARBINARY", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB",
-		"ENUM", "SET", "JSON", "UUID", "INET4", "INET6", "DATE", "DATETIME", "TIMESTAMP", "TIME":
+		"JSON", "UUID", "INET4", "INET6":
 		return textType
-	case "TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INTEGER", "BIGINT", "DECIMAL", "NUMERIC", "DEC", "FIXED", "FLOAT", "DOUBLE", "REAL", "BOOL", "BOOLEAN", "YEAR":
+	case "ENUM", "SET", "DATE", "DATETIME", "TIMESTAMP", "TIME":
+		return codeType
+	case "TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INTEGER", "BIGINT", "BOOL", "BOOLEAN", "YEAR":
+		return integerType
+	case "DECIMAL", "NUMERIC", "DEC", "FIXED", "FLOAT", "DOUBLE", "REAL":
 		return numberType
 	}
 	return anyType

@@ -64,7 +64,29 @@ func (s *scanner) next() token {
 	t.to = s.offset()
 	s.whole = t.kind == delimiter
 	s.limit()
+	if t.kind > delimiter && (t.version && !s.always || s.alone > 0) {
+		s.conditional(t)
+	}
 	return t
+}
+
+// conditional notes a token that not every server executes. A server that does not looks for the comment's end in strings, too, and
+// executes what follows it.
+func (s *scanner) conditional(t token) {
+	switch {
+	case s.alone > 0 && (!t.version || s.alone != s.opened):
+		s.fail(t.from, "a statement that begins in a comment which not every server executes, and does not end there")
+	case bytes.Contains(s.bytes(t), []byte("*/")):
+		s.fail(t.from, "the end of a comment in a name or a string, in a comment that not every server executes")
+	}
+	s.unsure = true
+}
+
+// settled stops at a token on which it depends what the statement does, when not every server executes what has been read of it.
+func (s *scanner) settled(t token) {
+	if s.unsure && s.alone == 0 {
+		s.fail(t.from, "a part of the statement in a comment that not every server executes")
+	}
 }
 
 func (s *scanner) atDelimiter() bool {
@@ -174,6 +196,7 @@ func (s *scanner) pass(t token) {
 	if isMark(t, ':') {
 		s.fail(t.from, "an assignment to a variable, which cannot be followed here")
 	}
+	s.goesOn(t)
 	if len(s.rw.databases) == 0 || t.kind != word && t.kind != name {
 		return
 	}
@@ -189,14 +212,9 @@ func (s *scanner) dotFollows() bool {
 	return c == '.'
 }
 
-// body passes over the rest of a statement that keeps its text whatever it mentions.
-func (s *scanner) body() {
-	for {
-		switch s.next().kind {
-		case delimiter:
-			return
-		case end:
-			s.truncated("a statement")
-		}
+// goesOn stops at a semicolon under another delimiter: the client sends on what follows it, and the server executes that as a statement.
+func (s *scanner) goesOn(t token) {
+	if isMark(t, ';') {
+		s.fail(t.from, "a statement behind a semicolon that is not the delimiter")
 	}
 }

@@ -8,6 +8,9 @@ import (
 
 // value passes over a value that a rule names, to before the comma or the parenthesis behind it, and replaces it.
 func (s *scanner) value(tg *target) {
+	if s.repeatedValue(tg) {
+		return
+	}
 	c, ok := s.gap()
 	if !ok {
 		s.truncated("a statement")
@@ -55,7 +58,8 @@ func (s *scanner) value(tg *target) {
 	if c != ',' && c != ')' || s.version {
 		s.fail(s.base+int64(s.tok), "no literal where a rule names the column %q", s.rw.rules[tg.rule].Column.Column)
 	}
-	switch b := s.buf[s.tok : s.tok+n]; form {
+	b, changed := s.buf[s.tok:s.tok+n], s.stats.Changed[tg.rule]
+	switch form {
 	case 'N':
 	case 'x':
 		s.hexValue(tg, b, prefix)
@@ -64,7 +68,41 @@ func (s *scanner) value(tg *target) {
 	default:
 		s.stringValue(tg, b, prefix)
 	}
+	s.rememberValue(tg, b, s.stats.Changed[tg.rule] > changed)
 	s.tok = -1
+}
+
+// repeatedValue says whether the value is one of the latest of its column, and passes over it.
+func (s *scanner) repeatedValue(tg *target) bool {
+	b := s.buf[s.pos:s.end]
+	for i := range tg.latest {
+		l := &tg.latest[i]
+		if !l.known || len(b) <= l.in || string(b[:l.in]) != string(l.old[:l.in]) || b[l.in] != ',' && b[l.in] != ')' {
+			continue
+		}
+		if l.changed {
+			s.tok = s.pos
+			s.replace(l.in, l.new[:l.out])
+			s.tok = -1
+			s.stats.Changed[tg.rule]++
+		}
+		s.pos += l.in
+		return true
+	}
+	return false
+}
+
+// rememberValue notes what became of value b, unless somebody wants to know of each value.
+func (s *scanner) rememberValue(tg *target, b []byte, changed bool) {
+	l := &tg.latest[tg.next]
+	if s.trace != nil || s.rw.rules[tg.rule].Func != nil || len(b) > len(l.old) || changed && len(s.written) > len(l.new) {
+		return
+	}
+	tg.next = (tg.next + 1) % len(tg.latest)
+	l.known, l.changed, l.in = true, changed, copy(l.old[:], b)
+	if changed {
+		l.out = copy(l.new[:], s.written)
+	}
 }
 
 // A literal is the first byte of a quoted value, or x, 0 or N for hexadecimal bytes, a number and NULL.
@@ -138,6 +176,7 @@ func (s *scanner) findNumber(tg *target, n *number) (key string, ok bool) {
 func (s *scanner) put(tg *target, n int, text []byte, from, to string) {
 	s.trace.value(s, tg, n, text, from, to)
 	s.replace(n, text)
+	s.written = text
 	s.stats.Changed[tg.rule]++
 }
 
@@ -174,14 +213,31 @@ func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
 
 // oddString stops at a string that would be a number of the map in a column of numbers, when it may stand in one.
 func (s *scanner) oddString(tg *target, v []byte) {
-	if tg.typ == textType || s.rw.rules[tg.rule].Func != nil {
+	if tg.typ == textType || tg.typ == codeType || s.rw.rules[tg.rule].Func != nil {
 		return
 	}
+	v = bytes.Trim(v, " \t\n\r\v\f")
 	var n number
-	if n.parse(bytes.Trim(v, " \t\n\r\v\f")) {
-		if _, ok := s.findNumber(tg, &n); ok {
-			s.refuse(tg, "a string that is an entry's number in another spelling")
+	whole := n.parse(v)
+	if !whole && tg.typ != anyType { // a server may take the number that the string begins with
+		for len(v) > 0 && !n.parse(v) {
+			v = v[:len(v)-1]
 		}
+		whole = len(v) > 0
+	}
+	if !whole {
+		return
+	}
+	if _, ok := s.findNumber(tg, &n); ok {
+		s.refuse(tg, "a string that is an entry's number in another spelling")
+	}
+	s.fraction(tg, &n)
+}
+
+// fraction stops at a number with a fraction in a column of integers, where it is rounded.
+func (s *scanner) fraction(tg *target, n *number) {
+	if tg.typ == integerType && bytes.IndexByte(s.canonical, '.') >= 0 {
+		s.refuse(tg, "a fraction in a column of integers")
 	}
 }
 
@@ -261,7 +317,7 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 	if quoted {
 		digits = digits[:len(digits)-1]
 	}
-	if tg.typ == numberType {
+	if tg.typ == numberType || tg.typ == integerType {
 		s.refuse(tg, "hexadecimal digits in a column of numbers")
 	}
 	v := s.scratch[:0]
@@ -306,7 +362,7 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 // oddHex stops at hexadecimal digits that would be a number of the map in a column of numbers, when they may stand in one.
 func (s *scanner) oddHex(tg *target, digits []byte) {
 	ru := &s.rw.rules[tg.rule]
-	if digits = bytes.TrimLeft(digits, "0"); tg.typ == textType || ru.Func != nil || len(digits) > 16 {
+	if digits = bytes.TrimLeft(digits, "0"); tg.typ == textType || tg.typ == codeType || ru.Func != nil || len(digits) > 16 {
 		return
 	}
 	var v uint64
@@ -330,6 +386,9 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 	if !n.parse(b) {
 		s.refuse(tg, "no literal")
 	}
+	if tg.typ == codeType {
+		s.refuse(tg, "a number in a column of another type")
+	}
 	if ru.Func != nil && (n.sign == '+' || len(n.whole) == 0) {
 		s.refuse(tg, "a number in an odd spelling")
 	}
@@ -349,6 +408,9 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 		key, ok = s.findNumber(tg, &n)
 	}
 	if !ok {
+		if ru.Func == nil {
+			s.fraction(tg, &n)
+		}
 		s.unmapped(tg)
 		return
 	}
