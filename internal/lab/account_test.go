@@ -335,6 +335,20 @@ func TestDigestFindsOneByte(t *testing.T) {
 	}
 }
 
+// A mailbox has directories only on the volumes that it uses.
+func TestDigestWithoutDirectories(t *testing.T) {
+	a := add(t, lab.Shared(t), 0, lab.AccountSpec{Name: "digest.bare", NoMailbox: true})
+	_, undo, err := a.Store.PlantMailbox(t.Context(), a.ID)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, undo(context.Background())) }()
+	bare, err := a.At(t.Context(), a.Store)
+	require.NoError(t, err)
+	d, err := bare.Digest(t.Context())
+	require.NoError(t, err)
+	require.Regexp(t, "^0 ", d["volume 1"])
+	require.Regexp(t, "^1 ", d["zimbra.mailbox"])
+}
+
 func TestBystandersKnowTheCounterAndNewGroups(t *testing.T) {
 	l := lab.Shared(t)
 	a := add(t, l, 1, lab.AccountSpec{Name: "bystander"})

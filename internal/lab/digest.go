@@ -322,7 +322,7 @@ for arg; do
 	*) if [ -e "$arg" ]; then set -- "$@" "$arg"; fi ;;
 	esac
 done
-tar -cf - --numeric-owner --hard-dereference --files-from=/dev/null "$@" || [ $? -eq 1 ]`, "sh", volume}
+tar -cf - --numeric-owner --hard-dereference "$@" --files-from=/dev/null || [ $? -eq 1 ]`, "sh", volume}
 	argv = append(argv, "--anchored", "--no-wildcards")
 	for _, dir := range except {
 		argv = append(argv, "--exclude=./"+dir)

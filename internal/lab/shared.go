@@ -48,14 +48,42 @@ func sharedOn(t testing.TB, backend string) *Lab {
 		}
 		shared.labs[backend] = s
 	}
-	switch {
-	case s.err == nil:
-	case errors.Is(s.err, ErrOff), errors.Is(s.err, ErrUnavailable) && os.Getenv(EnvBackend) == "":
-		t.Skipf("*** NOT TESTED on real servers: %v", s.err)
-	default:
-		t.Fatal(s.err)
-	}
+	skipOrFail(t, s.err)
 	return s.lab
+}
+
+// Own is a lab that this test has for itself and may break; it is closed with the test. opts is as for [Start]. It skips or fails where
+// Shared does.
+func Own(t testing.TB, opts *Options) *Lab {
+	t.Helper()
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	var l *Lab
+	var err error
+	if o.Backend, err = permitted(t.Context(), o.Backend, os.Stderr); err == nil {
+		l, err = Start(t.Context(), &o)
+	}
+	skipOrFail(t, err)
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// skipOrFail ends a test that has no lab. Where nobody asked for one this is no failure.
+func skipOrFail(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrOff), errors.Is(err, ErrUnavailable) && os.Getenv(EnvBackend) == "":
+		t.Skipf("*** NOT TESTED on real servers: %v", err)
+	default:
+		t.Fatal(err)
+	}
 }
 
 // startShared starts a lab, or finds that the one asked for runs already under another key.
