@@ -52,6 +52,85 @@ func benchmark(b *testing.B, in []byte, rules sqlrewrite.Rules) {
 	}
 }
 
+// A rowReader is a dump of n rows.
+type rowReader struct {
+	head, row, between, tail string
+	n                        int
+}
+
+func (r *rowReader) Read(p []byte) (int, error) {
+	for r.head == "" {
+		switch {
+		case r.n == 0:
+			return 0, io.EOF
+		case r.n == 1:
+			r.head, r.n = r.row+r.tail, 0
+		default:
+			r.head, r.n = r.between, r.n-1
+		}
+	}
+	n := copy(p, r.head)
+	r.head = r.head[n:]
+	return n, nil
+}
+
+// rowForms are rows of table t, whose second and third columns have rules, in the forms that a dump can have.
+func rowForms(n int) map[string]*rowReader {
+	const (
+		insert = "INSERT INTO `t` VALUES "
+		row    = `(256,1234,1,'it\'s one',NULL,-1.5,0x4142)`
+		other  = "INSERT INTO `o` VALUES "
+		two    = "INSERT INTO `here`.`m` (`x`,`id`) VALUES (7,7);\n"
+		values = `(256,1234,1,'',1,1,''),(1,001234,'x','',1,1,''),(1,'7','y','',1,1,''),(1,-7,'n\no','',1,1,''),(1,'7',0x4142,'',1,1,''),(1,7.00,0x65,'',1,1,''),(1,7,_binary 'e','',1,1,'')`
+		list   = "INSERT INTO `t` (`a`,`id`,`n`,`s`,`x`,`y`,`z`) VALUES "
+	)
+	create := "CREATE TABLE `t` (`a` int, `id` int, `n` varchar(9), `s` text, `x` int, `y` double, `z` blob);\n"
+	return map[string]*rowReader{
+		"multi-row":    {create + insert, row, row + ",\n", ";\n", n},
+		"one-row":      {create + insert, row, row + ";\n" + insert, ";\n", n},
+		"with lists":   {list, row, row + ";\n" + list, ";\n", n},
+		"many values":  {create + insert, values, values + ",", ";\n", n},
+		"two tables":   {create + insert, row, row + ";\n" + two + insert, ";\n", n},
+		"other tables": {other, row, row + ";\n" + other, ";\n", n},
+	}
+}
+
+func rowRules() sqlrewrite.Rules {
+	rules := caseRules()
+	rules.Context.Columns = nil
+	return rules
+}
+
+// BenchmarkRow has a row for an operation: what it allocates, every row does.
+func BenchmarkRow(b *testing.B) {
+	r := compile(b, rowRules())
+	for name := range rowForms(1) {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			if _, err := r.Rewrite(b.Context(), io.Discard, rowForms(b.N)[name]); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestAllocations: a row more is no allocation more.
+func TestAllocations(t *testing.T) {
+	r := compile(t, rowRules())
+	for name := range rowForms(1) {
+		allocations := func(n int) float64 {
+			return testing.AllocsPerRun(5, func() {
+				if _, err := r.Rewrite(t.Context(), io.Discard, rowForms(n)[name]); err != nil {
+					t.Fatal(name, err)
+				}
+			})
+		}
+		if few, many := allocations(100), allocations(10100); many-few > 20 { // buffers that grow
+			t.Errorf("%s: 100 rows make %.0f allocations, and 10,000 more make %.0f", name, few, many)
+		}
+	}
+}
+
 func BenchmarkMultiRow(b *testing.B) { benchmark(b, dump(50000, 1000, rowColumns), moved()) }
 
 func BenchmarkOneRow(b *testing.B) { benchmark(b, dump(50000, 1, rowColumns), moved()) }

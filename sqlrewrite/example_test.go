@@ -2,7 +2,6 @@ package sqlrewrite_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,12 +58,11 @@ func ExampleCompile() {
 }
 
 // Rules are data, and may come from a file.
-func ExampleRules() {
-	var rules sqlrewrite.Rules
-	err := json.Unmarshal([]byte(`{
+func ExampleReadRules() {
+	rules, err := sqlrewrite.ReadRules(strings.NewReader(`{
 		"rules": [{"database": "shop", "table": "orders", "column": "customer", "map": {"7": "1007"}, "unmapped": "pass"}],
 		"context": {"database": "shop", "columns": {"orders": ["id", "customer"]}}
-	}`), &rules)
+	}`))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -45,6 +45,7 @@ func (r *Rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader, ch
 		database: []byte(r.database),
 		selected: r.database != "",
 		created:  map[string]*columns{},
+		tables:   map[string]string{},
 		user:     map[string]string{},
 		assigned: map[string]bool{},
 	}
@@ -179,7 +180,12 @@ func (s *scanner) keyword(t token, line bool) {
 	if int64(n) < t.to-t.from {
 		n = 0
 	}
-	switch kw := string(bytes.ToUpper(upper[:n])); kw {
+	for i, c := range upper[:n] {
+		if c >= 'a' && c <= 'z' {
+			upper[i] = c - 'a' + 'A'
+		}
+	}
+	switch kw := string(upper[:n]); kw {
 	case "INSERT", "REPLACE":
 		s.insert()
 	case "SET":
@@ -225,12 +231,12 @@ func (s *scanner) keyword(t token, line bool) {
 		s.renameTable()
 	case "EXECUTE", "SELECT":
 		if !s.wellKnown(t) {
-			s.fail(t.from, "%s is not understood", kw)
+			s.fail(t.from, "%s is not understood", strings.Clone(kw))
 		}
-		s.endsHere(kw)
+		s.endsHere("EXECUTE or SELECT")
 	case "CALL", "EXPLAIN", "HANDLER", "IMPORT", "LOAD", "OPTIMIZE", "PREPARE", "PURGE", "REPAIR", "RESET", "SHOW", "VALUES", "WITH", "XA",
 		"SOURCE", "SYSTEM", "DEALLOCATE", "SAVEPOINT", "SHUTDOWN", "KILL", "TABLE", "IF", "SIGNAL", "BINLOG", "CHECK", "DESCRIBE", "HELP":
-		s.fail(t.from, "%s is not understood", kw)
+		s.fail(t.from, "%s is not understood", strings.Clone(kw)) // kw itself stays where it is
 	default:
 		s.fail(t.from, "no statement that is understood begins so")
 	}

@@ -74,6 +74,7 @@ type scanner struct {
 	plan     plan
 	head     head
 	created  map[string]*columns
+	tables   map[string]string // for errors
 	user     map[string]string // user variables whose values are known
 	assigned map[string]bool   // by the SET under way: servers differ in whether its later parts see that
 }

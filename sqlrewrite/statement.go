@@ -80,17 +80,25 @@ func (s *scanner) rules(t token, fills bool) bool {
 	return len(s.plan.rules) > 0
 }
 
-// nameTable notes the table in ref for errors. It makes a string only for another table than before.
+// maxNames bounds how many names of tables are remembered.
+const maxNames = 1000
+
+// nameTable notes the table in ref for errors. It makes a string only for a table that is new.
 func (s *scanner) nameTable() {
 	b := s.scratch[:0]
 	if s.ref.known {
 		b = append(append(b, s.ref.database...), '.')
 	}
 	s.scratch = append(b, s.ref.table...)
-	if s.plan.table != string(s.scratch) {
-		s.plan.table = strings.ToValidUTF8(strings.Trim(string(s.scratch), "\x00"), "?")
+	name, ok := s.tables[string(s.scratch)]
+	if !ok {
+		if len(s.tables) == maxNames {
+			clear(s.tables)
+		}
+		name = strings.ToValidUTF8(strings.Trim(string(s.scratch), "\x00"), "?")
+		s.tables[string(s.scratch)] = name
 	}
-	s.table = s.plan.table
+	s.table, s.plan.table = name, name
 }
 
 // key is where the columns of the table in ref are kept.

@@ -344,14 +344,18 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 	}
 	from := s.trace.text(v[:n])
 	if to == "" && !quoted {
-		s.put(tg, len(b), []byte("''"), from, to) // no digits are no literal
+		s.scratch = append(s.scratch[:0], "''"...) // no digits are no literal
+		s.put(tg, len(b), s.scratch, from, to)
 		return
 	}
 	upper := bytes.ContainsAny(digits, "ABCDEF") || len(bytes.Trim(digits, "0123456789")) == 0
 	s.scratch = append(s.scratch[:0], b[:prefix]...)
-	s.scratch = hex.AppendEncode(s.scratch, []byte(to))
+	alphabet := "0123456789abcdef"
 	if upper {
-		copy(s.scratch[prefix:], bytes.ToUpper(s.scratch[prefix:]))
+		alphabet = "0123456789ABCDEF"
+	}
+	for i := range len(to) {
+		s.scratch = append(s.scratch, alphabet[to[i]>>4], alphabet[to[i]&15])
 	}
 	if quoted {
 		s.scratch = append(s.scratch, '\'')
