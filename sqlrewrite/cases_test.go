@@ -167,6 +167,7 @@ var refused = []string{
 	"CREATE TABLE t (a int, id int, n int) (§SELECT 1);", "CREATE TABLE t (a int, id int, n int) (§VALUES (1,7,1));", "CREATE TABLE t (a int, id int, n int) (§TABLE x);",
 	// A delimiter may hide statements from the client, but not from the server.
 	"DELIMITER ;;\nSET @x=1§; UPDATE t SET id=1;;", "DELIMITER ;;\nFLUSH TABLES§; UPDATE t SET id=1 ;;", "DELIMITER ;;\nCREATE TABLE x (a int)§; UPDATE t SET id=1;;", "DELIMITER ;;\nUSE x§; UPDATE t SET id=1;;",
+	"DELIMITER ;;\nINSERT INTO x VALUES (1)§; UPDATE t SET id=1;;", "DELIMITER ;;\nINSERT INTO t VALUES (1,7,1)§; UPDATE t SET id=1;;",
 	"DELIMITER ;;\nCREATE VIEW v AS SELECT 1§; UPDATE t SET id=1;;", "DELIMITER ;;\nCREATE PROCEDURE p() SELECT 1§; UPDATE t SET id=1 ;;", "DELIMITER ;;\nCREATE FUNCTION f() RETURNS int RETURN IF(1,2,3)§; UPDATE t SET id=1 ;;",
 	"DELIMITER ;;\nCREATE PROCEDURE p() BEGIN SELECT 1; END§; UPDATE t SET id=1 ;;", "DELIMITER ;;\nCREATE TRIGGER g BEFORE INSERT ON x FOR EACH ROW IF 1 THEN SET @x=1; ELSE SET @x=2; END IF§; UPDATE t SET id=1 ;;",
 	"DELIMITER ;;\nCREATE PROCEDURE p() l: BEGIN IF a THEN SELECT 1; ELSE BEGIN END; END IF; CASE a WHEN 1 THEN SELECT CASE 1 WHEN 1 THEN 2 END; END CASE; REPEAT SET @x=1; UNTIL 1 END REPEAT; END l§; UPDATE t SET id=1 ;;",

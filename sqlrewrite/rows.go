@@ -35,6 +35,7 @@ type replacement struct {
 // need not be read again.
 type head struct {
 	known   bool
+	edited  bool // out is another text than in
 	in, out []byte
 }
 
@@ -47,10 +48,12 @@ func (s *scanner) repeatedHead() bool {
 	if !h.known || !s.need(len(h.in)+1) || !bytes.Equal(s.buf[s.pos:s.pos+len(h.in)], h.in) || s.buf[s.pos+len(h.in)] != '(' {
 		return false
 	}
-	s.copyTo(s.pos)
-	s.write(h.out)
+	if h.edited {
+		s.copyTo(s.pos)
+		s.write(h.out)
+		s.out = s.pos + len(h.in)
+	}
 	s.pos += len(h.in)
-	s.out = s.pos
 	s.table = s.plan.table
 	return true
 }
@@ -61,7 +64,7 @@ func (s *scanner) rememberHead() {
 	if len(b) > maxHead || s.trace != nil {
 		return
 	}
-	s.head.known = true
+	s.head.known, s.head.edited = true, len(s.edits) > 0
 	s.head.in, s.head.out = append(s.head.in[:0], b...), s.head.out[:0]
 	at := 0
 	for _, e := range s.edits {
@@ -272,6 +275,11 @@ func (s *scanner) rows() {
 
 // afterRows passes over what follows the last row.
 func (s *scanner) afterRows() {
+	if s.buf[s.pos] == ';' && len(s.delim) == 1 && !s.version { // rows are understood only where a semicolon begins the delimiter
+		s.pos++
+		s.whole = true
+		return
+	}
 	t := s.next()
 	if t.kind == delimiter {
 		return
