@@ -89,6 +89,8 @@ var good = []struct{ name, in, want string }{
 			"/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='ANSI_QUOTES' */;/*!40101 SET SQL_MODE=@OLD_SQL_MODE */;/*!40101 SET CHARACTER_SET_CLIENT=@OLD_CHARACTER_SET_CLIENT */;" +
 			"SET @@SESSION.SQL_LOG_BIN= 0;SET GLOBAL sql_mode='ANSI_QUOTES', SESSION autocommit=0;SET @@global.x=-1.5;SET @@GLOBAL.GTID_PURGED=/*!80000 '+'*/ 'x:1-7';INSERT INTO t VALUES (\"Ü\",\"Öß\",2);COMMIT;START TRANSACTION;UNLOCK TABLES;"},
 	{"sjis", "SET NAMES sjis;INSERT INTO t VALUES ('\x83\\','1234','\x95\\'),('\x81`\\'','1234',2);", "SET NAMES sjis;INSERT INTO t VALUES ('\x83\\','91234','\x95\\'),('\x81`\\'','91234',2);"},
+	{"gb18030", "SET NAMES gb18030;INSERT INTO t VALUES ('\x81\\','1234','\x810\x811\\'\x810\x811'),('\xfe\xfe','1234','\x810\xfe9');",
+		"SET NAMES gb18030;INSERT INTO t VALUES ('\x81\\','91234','\x810\x811\\'\x810\x811'),('\xfe\xfe','91234','\x810\xfe9');"},
 	{"programs", "DELIMITER ;;\n/*!50003 CREATE*/ /*!50017 DEFINER=`root`@`%`*/ /*!50003 TRIGGER `x` BEFORE INSERT ON `t` FOR EACH ROW BEGIN /* ; */ UPDATE t SET id=7 WHERE n=';;'; END */;;\nDELIMITER ;\n" +
 		"CREATE OR REPLACE VIEW v AS SELECT 1234 FROM t;/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50013 DEFINER=`x`@`y` SQL SECURITY DEFINER */\n/*!50001 VIEW `v` AS select `old`.`t`.`id` from `old`.`t` */;\n" +
 		"DELIMITER //\nCREATE FUNCTION f() RETURNS int RETURN 8/2;//\nCREATE PROCEDURE p() SELECT 1; //\nDELIMITER ;\n", ""},

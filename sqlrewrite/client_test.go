@@ -2,6 +2,7 @@ package sqlrewrite_test
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -161,4 +162,62 @@ func TestClientReadsAlike(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, passed)
 	t.Log(passed, "of", len(evasions), "went through")
+}
+
+// TestClientExecutesWholeStatements cuts a dump everywhere and feeds what comes out of it to the real client, which executes what it has when its
+// input ends. The rows are then those behind one of the statements, however the input was cut.
+func TestClientExecutesWholeStatements(t *testing.T) {
+	s := lab.Shared(t).Stores[0]
+	host, port, err := net.SplitHostPort(s.MySQLAddr)
+	require.NoError(t, err)
+	conf := filepath.Join(t.TempDir(), "client.cnf")
+	require.NoError(t, os.WriteFile(conf, []byte("[client]\nhost="+host+"\nport="+port+"\nuser="+s.MySQLUser+"\npassword="+s.MySQLPassword+"\n"), 0o600))
+	r, err := sqlrewrite.Compile(sqlrewrite.Rules{Columns: []sqlrewrite.Column{{Table: "t", Column: "id", Map: map[string]string{"1": "11", "2": "12", "3": "13", "4": "14"}}}})
+	require.NoError(t, err)
+	db := s.DB(t)
+	t.Cleanup(func() {
+		_, _ = db.ExecContext(context.WithoutCancel(t.Context()), "DROP DATABASE IF EXISTS mboxgroup97")
+	})
+	statements := []string{
+		"INSERT INTO t (id,b) VALUES (1,1),(2,2)", "INSERT INTO t (id,b) VALUES (3,3)", "INSERT INTO t (id,b) VALUES (1,1) ON DUPLICATE KEY UPDATE b=5, c=6",
+		"DELETE FROM o WHERE id=1 AND b=2", "UPDATE o SET b=7 WHERE id=1 AND b=1", "SET @x=1", "INSERT INTO o VALUES (4,4),(5,5)", "REPLACE INTO t (id,b) VALUES (1,9), (4,4)",
+	}
+	load := func(text string) string {
+		for _, stmt := range []string{
+			"CREATE OR REPLACE DATABASE mboxgroup97", "CREATE TABLE mboxgroup97.t (id INT PRIMARY KEY, b INT, c INT)", "CREATE TABLE mboxgroup97.o (id INT, b INT)",
+			"INSERT INTO mboxgroup97.o VALUES (1,1),(1,2)",
+		} {
+			_, err := db.ExecContext(t.Context(), stmt)
+			require.NoError(t, err)
+		}
+		cmd := exec.CommandContext(t.Context(), "mariadb", "--defaults-file="+conf, "mboxgroup97")
+		cmd.Stdin = strings.NewReader(text)
+		_ = cmd.Run() // of a half statement the server says that it is none
+		var rows string
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT CONCAT((SELECT GROUP_CONCAT(id,'/',b,'/',c,'/',b IS NULL,',' ORDER BY id,b) FROM (SELECT id,b,IFNULL(c,'-') c FROM mboxgroup97.t UNION ALL SELECT 0,0,0) x),
+			(SELECT GROUP_CONCAT(id,'/',b ORDER BY id,b) FROM (SELECT id,b FROM mboxgroup97.o UNION ALL SELECT 0,0) x))`).Scan(&rows))
+		return rows
+	}
+	whole := strings.Join(statements, ";\n") + ";\n"
+	allowed := map[string]bool{}
+	for n := range len(statements) + 1 {
+		var out bytes.Buffer
+		_, err := r.Rewrite(t.Context(), &out, strings.NewReader(strings.Join(statements[:n], ";\n")+";\n"))
+		require.NoError(t, err)
+		allowed[load(out.String())] = true
+	}
+	require.Len(t, allowed, len(statements), "SET changes no row, the others do")
+	seen := map[string]bool{}
+	for i := range len(whole) {
+		var out bytes.Buffer
+		_, _ = r.Rewrite(t.Context(), &out, strings.NewReader(whole[:i]))
+		if seen[out.String()] {
+			continue
+		}
+		seen[out.String()] = true
+		if got := load(out.String()); !allowed[got] {
+			t.Errorf("cut at %d: %q leaves %s", i, out.String(), got)
+		}
+	}
+	require.Greater(t, len(seen), 40)
 }

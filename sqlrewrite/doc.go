@@ -25,7 +25,9 @@
 //   - Hexadecimal digits (--hex-blob) are text in hexadecimal.
 //   - NULL never matches and stays.
 //   - A spelling that may or may not be a number of the map (+1234, '01234' or 0x4D2, where CREATE TABLE has not said of what type the
-//     column is) is an error and is never passed. So is everything that is not a literal: DEFAULT, a function, a variable.
+//     column is) is an error and is never passed. So is a number that the column's type turns into something else: a fraction in a column of
+//     integers, '1234x' in one of numbers, a number without quotes in an ENUM or a date. So is everything that is not a literal: DEFAULT, a
+//     function, a variable.
 //
 // A value without an entry is an error, too, unless the rule says [Pass]: an id that was forgotten is somebody else's at the destination.
 //
@@ -37,18 +39,22 @@
 // Names of tables and databases are compared exactly, those of columns without case.
 //
 // Statements that could change the rows of such a table in another way are errors: UPDATE, DELETE, LOAD DATA, INSERT from a query, ALTER of
-// its columns, CREATE TABLE from a query or from another table, RENAME. The definitions of views, triggers, routines and events stay as they
-// are, whatever they mention. Other tables' rows are read, to find their ends, and stay.
+// its columns, CREATE TABLE from a query or from another table, CREATE TABLE a second time with other columns, RENAME. The definitions of
+// views, triggers, routines and events stay as they are, whatever they mention. Other tables' rows are read, to find their ends, and stay.
 //
 // # The session
 //
 // SET is followed where it decides how text is read: the client character set (utf8mb4 until the dump says otherwise, or [Context].Charset),
 // and in sql_mode the words ANSI_QUOTES and NO_BACKSLASH_ESCAPES; also through user variables, in which dumps keep the settings they found. Where
 // the new setting cannot be known, that is an error. In sjis, cp932, gbk, gb18030 and big5 a backslash or a backtick can be the
-// second half of a character, and strings are read so. Text that is not ASCII can be compared only where the character set is UTF-8; in
+// second half of a character, and strings are read so. A client has a character set of its own, --default-character-set, and must be given
+// that of the dump. Text that is not ASCII can be compared only where the character set is UTF-8; in
 // another one it is an error if the rules mention such text, and otherwise has no entry.
 //
-// The comments of the form /*!40101 ... */ and /*M!100100 ... */ are code, for every version number but 999999. DELIMITER is followed.
+// The comments of the form /*!40101 ... */ and /*M!100100 ... */ are code, for every version number but 999999. What not every server executes
+// (numbers above 50503, and M) may stand there when nothing here depends on it; names of tables, USE, a change of the session and a half of a
+// statement may not. DELIMITER is followed. Clients send what stands behind a semicolon under another delimiter, and servers execute it: except in the
+// body of a routine, that is an error.
 //
 // # Streams that break
 //
@@ -66,10 +72,11 @@
 //
 // # Errors
 //
-//   - [*SyntaxError] says where something stands that is not understood or not allowed, and never quotes it.
+//   - [*SyntaxError] says where something stands that is not understood or not allowed, with the table and the column. It quotes nothing of the
+//     input: even outside of strings, what is not understood may be somebody's.
 //   - [ErrTruncated]: the input ended too early; the error is a *SyntaxError too.
 //   - The errors of the reader, the writer and the context are wrapped.
-//   - [Compile] returns all mistakes of the rules at once.
+//   - [Compile] returns all mistakes of the rules at once, [ReadRules] the first slip in their JSON.
 //
 // Package sqlrewritetest checks rules in the tests of those who write them.
 package sqlrewrite

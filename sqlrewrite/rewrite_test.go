@@ -61,6 +61,47 @@ func TestMovedMailbox(t *testing.T) {
 	require.Equal(t, sqlrewrite.Stats{Rows: 5, Changed: []int64{4, 3, 1}, Complete: true}, stats)
 }
 
+// TestCutCases cuts all the inputs of TestGood everywhere: what comes out is a beginning of what comes out of the whole.
+func TestCutCases(t *testing.T) {
+	r := compile(t, caseRules())
+	for _, c := range good {
+		var whole bytes.Buffer
+		_, _ = r.Rewrite(t.Context(), &whole, strings.NewReader(c.in))
+		for i := range len(c.in) {
+			var out bytes.Buffer
+			_, _ = r.Rewrite(t.Context(), &out, strings.NewReader(c.in[:i]))
+			require.Truef(t, strings.HasPrefix(whole.String(), out.String()), "%s cut at %d: %q", c.name, i, out.String())
+		}
+	}
+}
+
+// TestForeignNames: names that are not ASCII are compared where the charset says what they are, and refused where it does not.
+func TestForeignNames(t *testing.T) {
+	rules := sqlrewrite.Rules{
+		Columns:   []sqlrewrite.Column{{Database: "Büro", Table: "Größe`n", Column: "Länge", Map: map[string]string{"1": "2"}}},
+		Databases: map[string]string{"Büro": "Äther"},
+	}
+	for in, want := range map[string]string{
+		"USE `Büro`;INSERT INTO `Größe``n` (`LÄNGE`) VALUES (1);":                    "USE `Äther`;INSERT INTO `Größe``n` (`LÄNGE`) VALUES (2);",
+		"INSERT INTO Büro.`Größe``n` (länge) VALUES (1);":                            "INSERT INTO `Äther`.`Größe``n` (länge) VALUES (2);",
+		"USE `Büro`;INSERT INTO `größe``n` (x) VALUES (1);":                          "USE `Äther`;INSERT INTO `größe``n` (x) VALUES (1);",
+		"SET NAMES utf8;USE `büro`;INSERT INTO `Größe``n` (`Länge`) VALUES (1);":     "SET NAMES utf8;USE `büro`;INSERT INTO `Größe``n` (`Länge`) VALUES (1);",
+		"CREATE TABLE Büro.`Größe``n` (länge int);INSERT Büro.`Größe``n` VALUES(1);": "CREATE TABLE `Äther`.`Größe``n` (länge int);INSERT `Äther`.`Größe``n` VALUES(2);",
+		"SET NAMES latin1;INSERT INTO x (y) VALUES (1);":                             "SET NAMES latin1;INSERT INTO x (y) VALUES (1);",
+	} {
+		out, _, err := rewrite(t, rules, in)
+		require.NoError(t, err, in)
+		require.Equal(t, want, out)
+	}
+	for _, in := range []string{
+		"SET NAMES latin1;USE `B\xfcro`;", "SET NAMES latin1;INSERT INTO x.`Gr\xf6\xdfe``n` (y) VALUES (1);", "SET NAMES sjis;INSERT INTO x.\x83\x5c VALUES (1);",
+		"SET NAMES gbk;INSERT INTO x.`\x81`` (y) VALUES (1);", "INSERT INTO `Gr\xf6\xdfe` (y) VALUES (1);",
+	} {
+		_, _, err := rewrite(t, rules, in)
+		require.Error(t, err, "%q", in)
+	}
+}
+
 // TestCut cuts a dump everywhere: what comes out is a prefix of the right output, and never ends behind a row that no comma follows.
 func TestCut(t *testing.T) {
 	r, err := sqlrewrite.Compile(moved())

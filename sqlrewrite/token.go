@@ -152,19 +152,8 @@ func (s *scanner) unexpected(t token, where string) {
 // as one that is ASCII, which is all that is asked as long as the rules name nothing else.
 func (s *scanner) identifier(dst []byte, t token) []byte {
 	b := s.bytes(t)
-	if t.kind == name {
-		q := b[0]
-		b = b[1 : len(b)-1]
-		for {
-			i := bytes.IndexByte(b, q)
-			if i < 0 || s.charset.double != nil && !ascii(b) {
-				break
-			}
-			dst = append(dst, b[:i+1]...)
-			b = b[i+2:]
-		}
-	}
-	if !ascii(b) {
+	foreign := !ascii(b)
+	if foreign {
 		switch {
 		case s.charset.utf8 && !utf8.Valid(b):
 			s.fail(t.from, "a name that is not UTF-8")
@@ -172,6 +161,18 @@ func (s *scanner) identifier(dst []byte, t token) []byte {
 			s.fail(t.from, "a name in charset %s that is not ASCII", s.charset.name)
 		case !s.charset.utf8:
 			dst = append(dst, 0) // in no name
+		}
+	}
+	if t.kind == name {
+		q := b[0]
+		b = b[1 : len(b)-1]
+		for {
+			i := bytes.IndexByte(b, q)
+			if i < 0 || s.charset.double != nil && foreign {
+				break
+			}
+			dst = append(dst, b[:i+1]...)
+			b = b[i+2:]
 		}
 	}
 	return append(dst, b...)
