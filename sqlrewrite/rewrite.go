@@ -151,8 +151,7 @@ func (s *scanner) between() (line, ok bool) {
 			line = line && c != '\r' || c == '\n'
 			s.pos++
 		case c == '-' && next == '-':
-			third, ok := s.peek(2)
-			if ok && third > ' ' && third != 0x7f {
+			if !s.dashes() {
 				return line, true
 			}
 			s.complete = s.lineComment() && line

@@ -380,6 +380,15 @@ func (s *scanner) strDouble(q byte, escapes bool) {
 	}
 }
 
+// dashes says whether the two dashes at pos begin a comment: white space or a control character must follow.
+func (s *scanner) dashes() bool {
+	third, ok := s.peek(2)
+	if !ok {
+		s.truncated("a comment") // if it is one: nothing of it goes out
+	}
+	return third <= ' ' || third == 0x7f
+}
+
 // comment passes over a comment if one begins at pos, and says so. In the comments /*! */ and /*M! */ is code: of these it passes over the
 // opening and the closing marks only.
 func (s *scanner) comment() bool {
@@ -393,7 +402,7 @@ func (s *scanner) comment() bool {
 		if next, _ := s.peek(1); next != '-' {
 			return false
 		}
-		if third, ok := s.peek(2); ok && third > ' ' && third != 0x7f {
+		if !s.dashes() {
 			return false
 		}
 		s.sure()
@@ -407,7 +416,11 @@ func (s *scanner) comment() bool {
 		s.pos += 2
 		return true
 	case '/':
-		if next, _ := s.peek(1); next != '*' {
+		next, ok := s.peek(1)
+		if !ok {
+			s.truncated("a statement") // as in versionComment
+		}
+		if next != '*' {
 			return false
 		}
 		if code, digits := s.versionComment(); code {
