@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zmlift/zmlift/internal/lab"
+	"github.com/zmlift/zmlift/ldapattr"
 	"github.com/zmlift/zmlift/mboxdb"
 	"github.com/zmlift/zmlift/zimbra"
 )
@@ -71,14 +72,29 @@ func (s *site) writes(t *testing.T) int {
 
 // killAndRecover has a move die at that write, and says whether it ended moved.
 func (s *site) killAndRecover(t *testing.T, when, verb string) (moved bool) {
-	ctx, src, dst := t.Context(), s.Stores[0], s.Stores[1]
 	a := s.account(t, 25)
 	own, before := digest(t, a), s.entry(t, a)
 
-	code, out, errs := s.run(t, when, "move", a.Name, "--to", dst.Host, "--accept", "no-mailboxd")
+	code, out, errs := s.run(t, when, "move", a.Name, "--to", s.Stores[1].Host, "--accept", "no-mailboxd")
 	require.Equal(t, -1, code, "not killed: %s\n%s", errs, out)
 	s.recover(t, a, verb)
+	require.False(t, s.holder(t, a).Open, "the move's row is open")
+	return s.settled(t, a, own, before)
+}
 
+// holder is what the second store says about the account.
+func (s *site) holder(t testing.TB, a *lab.Account) mboxdb.Holder {
+	t.Helper()
+	h, err := mboxdb.New(s.Stores[1].DB(t), nil).Holder(t.Context(), a.ID)
+	require.NoError(t, err)
+	return h
+}
+
+// settled looks at a move that is over: the account has one home, and that has everything; the other server has what it had. own is the
+// digest of the source's mailbox and before the account's entry, both from before the move.
+func (s *site) settled(t *testing.T, a *lab.Account, own map[string]string, before ldapattr.Entry) (moved bool) {
+	t.Helper()
+	ctx, src, dst := t.Context(), s.Stores[0], s.Stores[1]
 	require.Equal(t, own, digest(t, a), "the source's copy")
 	e := s.entry(t, a)
 	for _, same := range []string{"zimbraAccountStatus", "zimbraMailStatus"} {
@@ -90,19 +106,33 @@ func (s *site) killAndRecover(t *testing.T, when, verb string) (moved bool) {
 		copied, err := a.At(ctx, dst)
 		require.NoError(t, err)
 		require.NoError(t, dst.CheckBlobs(ctx, copied.MailboxID))
+		require.Equal(t, rowsOf(own), rowsOf(digest(t, copied)), "rows of the copy")
 		return true
 	}
 	require.Equal(t, src.Host, e.Value("zimbraMailHost"))
 	require.Equal(t, before.Value("zimbraMailTransport"), e.Value("zimbraMailTransport"))
-	h, err := mboxdb.New(dst.DB(t), nil).Holder(ctx, a.ID)
-	require.NoError(t, err)
-	require.False(t, h.Open, "the move's row is open")
-	if h.Mailbox != 0 {
-		traces, err := dst.Traces(ctx, uint32(h.Mailbox))
+	if id := s.holder(t, a).Mailbox; id != 0 {
+		traces, err := dst.Traces(ctx, uint32(id))
 		require.NoError(t, err)
 		require.Empty(t, traces, "left under the reserved id")
 	}
 	return false
+}
+
+// rowsOf are the numbers of rows in a mailbox's digest, for the tables whose rows move. The rows themselves hold other ids in another place.
+func rowsOf(digest map[string]string) map[string]string {
+	rows := map[string]string{}
+	for name, sum := range digest {
+		database, table, ok := strings.Cut(name, ".")
+		if !ok || name == lab.KeyDeletedAccount || name == "zimbra.volume_blobs" {
+			continue
+		}
+		if database != "zimbra" {
+			database = "mboxgroup"
+		}
+		rows[database+"."+table], _, _ = strings.Cut(sum, " ")
+	}
+	return rows
 }
 
 // recover runs the verb until it has ended the move. The servers may need a moment to notice that the killed process is gone.

@@ -156,11 +156,7 @@ func (s *site) runHere(t testing.TB, a *app, args ...string) result {
 	t.Helper()
 	var out, err buffer
 	a.out, a.err, a.getenv = &out, &err, os.Getenv
-	args = append(args, "--config", s.config)
-	if args[0] != "rollback" {
-		args = append(args, "--accept", "no-mailboxd")
-	}
-	code := a.run(t.Context(), args)
+	code := a.run(t.Context(), append(args, "--config", s.config, "--accept", "no-mailboxd"))
 	return result{code, out.String(), err.String()}
 }
 
