@@ -32,7 +32,7 @@ saboteurs: ## each of them must be noticed
 
 soak: deps ## the long proofs: killed at every write of a journal, in every way; faults in pairs
 	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run TestFaultsInPairs ./zimbra/zimbratest
-	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites' ./examples/mover
+	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites|TestDestinationCrashes' ./examples/mover
 
 fuzz:
 	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

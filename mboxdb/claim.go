@@ -100,7 +100,7 @@ func (d *DB) Held(ctx context.Context, c Claim) error {
 	return err
 }
 
-// End marks the move as ended, so that the account's next move may claim it. The reserved id stays the account's. Ended already: no
+// End marks the move as ended, on disk, so that the account's next move may claim it. The reserved id stays the account's. Ended already: no
 // error. A claim that does not stand is a *FencedError, and nothing changes.
 func (d *DB) End(ctx context.Context, c Claim) error {
 	c, err := c.checked()
@@ -122,6 +122,9 @@ func (d *DB) End(ctx context.Context, c Claim) error {
 		}
 		return exec(ctx, tx, sqlEndMove, c.AccountID)
 	})
+	if err == nil {
+		err = force(ctx, s, c.AccountID) // a journal says next that the move is over, and nobody comes back to it
+	}
 	if err != nil {
 		return fmt.Errorf("end move %s: %w", c.Move, err)
 	}
