@@ -100,8 +100,8 @@ func (d *DB) Held(ctx context.Context, c Claim) error {
 	return err
 }
 
-// End marks the move as ended, on disk, so that the account's next move may claim it. The reserved id stays the account's. Ended already: no
-// error. A claim that does not stand is a *FencedError, and nothing changes.
+// End marks the move as ended, on disk, so that the account's next move may claim it. The reserved id stays the account's; what the move
+// remembered of its writing is forgotten. Ended already: no error. A claim that does not stand is a *FencedError, and nothing changes.
 func (d *DB) End(ctx context.Context, c Claim) error {
 	c, err := c.checked()
 	if err != nil {
@@ -119,6 +119,9 @@ func (d *DB) End(ctx context.Context, c Claim) error {
 		}
 		if err != nil {
 			return err
+		}
+		if err := exec(ctx, tx, sqlForget, c.AccountID); err != nil && !serverError(err, 1146) {
+			return fmt.Errorf("zmlift.buckets: %w", err)
 		}
 		return exec(ctx, tx, sqlEndMove, c.AccountID)
 	})
@@ -179,13 +182,28 @@ func makeFence(ctx context.Context, q querier) error {
 	switch {
 	case err == nil && format != movesFormat:
 		return fmt.Errorf("zmlift.moves is of another version: its comment is %q, not %q", format, movesFormat)
+	case err == nil:
+		return makeBuckets(ctx, q)
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	for _, stmt := range []string{sqlMakeDatabase, sqlMakeBurnt, sqlMakeMoves} {
+	for _, stmt := range []string{sqlMakeDatabase, sqlMakeBurnt, sqlMakeBuckets, sqlMakeMoves} {
 		if err := exec(ctx, q, stmt); err != nil {
 			return fmt.Errorf("make zmlift.moves: %w", err)
 		}
+	}
+	return nil
+}
+
+// makeBuckets makes the one table that came later than the others.
+func makeBuckets(ctx context.Context, q querier) error {
+	var n int
+	err := scan(ctx, q, sqlBucketsThere, nil, &n)
+	if err == nil && n == 0 {
+		err = exec(ctx, q, sqlMakeBuckets)
+	}
+	if err != nil {
+		return fmt.Errorf("make zmlift.buckets: %w", err)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// CopyOptions say how one mailbox becomes another. Everything but Volumes and Progress is required.
+// CopyOptions say how one mailbox becomes another. Everything but Volumes, Streams and Progress is required.
 type CopyOptions struct {
 	// Claim is the mover's hold on the account at the destination. Every transaction that writes compares it.
 	Claim Claim
@@ -26,6 +26,9 @@ type CopyOptions struct {
 	IndexVolume VolumeID
 	// Address is the account's address today. It becomes the comment of the mailbox row, and a deleted_account row of that address goes.
 	Address string
+	// Streams is how many connections to each server Diff, Apply and Presync use at a time. Default 2, and at most 3: a mailstore has few to
+	// spare, and a named lock keeps one.
+	Streams int
 	// Progress is called now and then with rows, from one goroutine at a time. It must return at once.
 	Progress func(done, total int64)
 }
@@ -36,6 +39,16 @@ type Copy struct {
 	dst, src *DB
 	to, from Mailbox
 	opt      CopyOptions
+
+	sizes  sizes
+	ranges map[string][]span // by table: ids of about as many rows each, so that Diff's work is shared out evenly
+}
+
+// sizes are how much is done at once, in rows.
+type sizes struct {
+	digest int64 // of one statement that digests, about
+	atOnce int64 // of a difference that is applied in one transaction
+	write  int64 // of one of several transactions, about
 }
 
 // NewCopy returns the copy of from, which is what Find returned at the source, to the id that Reserve returned at the destination. It does
@@ -44,7 +57,7 @@ func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts}
+	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: sizes{digest: 32768, atOnce: 20000, write: 8000}}
 	var bad []error
 	refuse := func(wrong bool, format string, args ...any) {
 		if wrong {
@@ -69,6 +82,13 @@ func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *Copy) streams() int {
+	if c.opt.Streams < 1 {
+		return 2
+	}
+	return min(c.opt.Streams, 3)
 }
 
 // owned is what every transaction that writes begins with: the claim stands, the id and its group are the ones reserved for the account, and no mailbox
@@ -155,13 +175,21 @@ func only(tables []Table, want func(Table) bool) []Table {
 	return out
 }
 
-// transfer sends the source's rows of those tables through Rewrite to load. Whatever fails first ends all three, and is what is returned.
+// transfer sends the source's rows of those tables through Rewrite to load.
 func (c *Copy) transfer(ctx context.Context, want func(Table) bool, load func(ctx context.Context, r io.Reader) error) error {
+	return c.pipe(ctx, func(ctx context.Context, w io.Writer) error {
+		_, err := c.src.dump(ctx, w, c.from, want, nil)
+		return err
+	}, load)
+}
+
+// pipe sends what dump writes through Rewrite to load. Whatever fails first ends all three, and is what is returned.
+func (c *Copy) pipe(ctx context.Context, dump func(ctx context.Context, w io.Writer) error, load func(ctx context.Context, r io.Reader) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	dumped, intoRewrite := io.Pipe()
 	rewritten, intoLoad := io.Pipe()
 	g.Go(func() error {
-		_, err := c.src.dump(ctx, intoRewrite, c.from, want, nil)
+		err := dump(ctx, intoRewrite)
 		if err != nil {
 			err = fmt.Errorf("source: %w", err)
 		}

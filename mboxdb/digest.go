@@ -2,6 +2,8 @@ package mboxdb
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -24,6 +26,15 @@ func (d digest) String() string {
 	return fmt.Sprintf("%016x%016x%016x%016x", d.highSum, d.highXor, d.lowSum, d.lowXor)
 }
 
+// plus and minus add a digest's rows, and take them away again.
+func (d digest) plus(o digest) digest {
+	return digest{d.rows + o.rows, d.highSum + o.highSum, d.highXor ^ o.highXor, d.lowSum + o.lowSum, d.lowXor ^ o.lowXor}
+}
+
+func (d digest) minus(o digest) digest {
+	return digest{d.rows - o.rows, d.highSum - o.highSum, d.highXor ^ o.highXor, d.lowSum - o.lowSum, d.lowXor ^ o.lowXor}
+}
+
 // A side is one end of a copy.
 type side struct {
 	q        querier
@@ -34,20 +45,49 @@ type side struct {
 
 // digest has the server compute a table's digest.
 func (s side) digest(ctx context.Context, t Table, skip []string) (digest, error) {
-	var d digest
-	var digested int64
-	var high, low string
-	err := scan(ctx, s.q, sqlDigest(t, s.group, s.id, skip, s.locators), nil, &d.rows, &digested, &high, &d.highXor, &low, &d.lowXor)
-	if err != nil {
-		return digest{}, fmt.Errorf("digest of %s: %w", t.in(s.group), err)
+	cells, err := s.digests(ctx, t, skip, 0, nil)
+	if err != nil || len(cells) == 0 {
+		return digest{}, err
 	}
-	if digested != d.rows {
-		return digest{}, fmt.Errorf("digest of %s: %d rows are longer than max_allowed_packet", t.in(s.group), d.rows-digested)
+	return cells[0].digest, nil
+}
+
+// spansPerStatement bounds a statement's length, and how many ranges its optimizer looks at.
+const spansPerStatement = 200
+
+// digests has the server compute the digests of a table's rows by cell, in the order of their numbers; cells without rows are left out. Width
+// 0 makes one cell of everything. No spans: all rows.
+func (s side) digests(ctx context.Context, t Table, skip []string, width int64, spans []span) ([]cell, error) {
+	if t.bucket == "" {
+		width = 0
 	}
-	if d.highSum, err = modulo(high); err == nil {
-		d.lowSum, err = modulo(low)
+	var cells []cell
+	for part := range pieces(spans, spansPerStatement) {
+		err := each(ctx, s.q, sqlDigests(t, s.group, s.id, skip, s.locators, width, part), nil, func(rows *sql.Rows) error {
+			var c cell
+			var n sql.NullInt64
+			var digested int64
+			var high, low string
+			if err := rows.Scan(&n, &c.rows, &digested, &high, &c.highXor, &low, &c.lowXor); err != nil {
+				return errors.New("a digest has an unexpected type")
+			}
+			if digested != c.rows {
+				return fmt.Errorf("%d rows are longer than max_allowed_packet", c.rows-digested)
+			}
+			var err error
+			if c.highSum, err = modulo(high); err == nil {
+				c.lowSum, err = modulo(low)
+			}
+			if c.n = n.Int64; c.rows > 0 {
+				cells = append(cells, c)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("digest of %s: %w", t.in(s.group), err)
+		}
 	}
-	return d, err
+	return gathered(cells), nil
 }
 
 // modulo takes a sum of 64-bit numbers back to 64 bits.

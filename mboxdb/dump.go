@@ -71,21 +71,29 @@ func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) 
 	if err != nil {
 		return Summary{}, err
 	}
+	return dumpTables(ctx, s, w, m, only(moved(all), want), nil, progress)
+}
+
+// A selection names rows by table: the spans of its bucket column. A table without spans is taken as a whole.
+type selection map[string][]span
+
+// dumpTables writes those tables, or what is selected of them, in a transaction of its own that it leaves open.
+func dumpTables(ctx context.Context, s *session, w io.Writer, m Mailbox, tables []Table, sel selection, progress func(done, total int64)) (Summary, error) {
 	if err := exec(ctx, s, sqlSnapshot); err != nil {
 		return Summary{}, fmt.Errorf("snapshot: %w", err)
 	}
 	if err := present(ctx, s, m); err != nil {
 		return Summary{}, err
 	}
-	tables := only(moved(all), want)
 	var total int64
 	if progress != nil {
+		var err error
 		if total, err = countRows(ctx, s, m, tables); err != nil {
 			return Summary{}, err
 		}
 	}
 	dw := &dumpWriter{w: bufio.NewWriterSize(w, 256<<10), sum: Summary{Tables: map[string]int64{}}, progress: progress, total: total}
-	err = dw.write(ctx, s, m, tables)
+	err := dw.write(ctx, s, m, tables, sel)
 	return dw.sum, err
 }
 
@@ -118,7 +126,7 @@ type dumpWriter struct {
 	total    int64
 }
 
-func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []Table) error {
+func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []Table, sel selection) error {
 	hash := sha256.New()
 	out := io.MultiWriter(dw.w, hash)
 	put := func(b []byte) error {
@@ -132,8 +140,10 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 	}
 	for _, t := range tables {
 		dw.sum.Tables[t.String()] = 0
-		if err := dw.table(ctx, q, m, t, put); err != nil {
-			return fmt.Errorf("dump %s: %w", t.in(m.Group), err)
+		for spans := range pieces(sel[t.String()], spansPerStatement) {
+			if err := dw.table(ctx, q, m, t, spans, put); err != nil {
+				return fmt.Errorf("dump %s: %w", t.in(m.Group), err)
+			}
 		}
 	}
 	trailer, err := json.Marshal(dumpTrailer{Version: 1, Tables: dw.sum.Tables, Bytes: dw.sum.Bytes, SHA256: hex.EncodeToString(hash.Sum(nil))})
@@ -149,8 +159,8 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 	return dw.w.Flush()
 }
 
-func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, put func([]byte) error) error {
-	rows, err := q.QueryContext(ctx, sqlRows(t, m.Group, m.ID))
+func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, spans []span, put func([]byte) error) error {
+	rows, err := q.QueryContext(ctx, sqlRows(t, m.Group, m.ID, spans))
 	if err != nil {
 		return clean(err)
 	}

@@ -29,6 +29,8 @@ var (
 	ErrExists = errors.New("mboxdb: the destination has such a mailbox already")
 	// ErrNotReserved: the id is not the one that zmlift.moves has for the account.
 	ErrNotReserved = errors.New("mboxdb: the mailbox id is not reserved for this account")
+	// ErrForeignWriter: rows under the reserved id are not as this copy left them. A *ForeignWriterError in the chain names them.
+	ErrForeignWriter = errors.New("mboxdb: somebody else wrote under the reserved id")
 	// ErrTruncated: a dump ended before its closing line.
 	ErrTruncated = errors.New("mboxdb: the dump is cut short")
 )
@@ -114,6 +116,47 @@ func (e *DumpError) Error() string {
 	}
 	return s + ": " + e.Msg
 }
+
+// A ForeignWriterError names what somebody else changed at the destination since this copy wrote it. It is ErrForeignWriter.
+type ForeignWriterError struct {
+	Buckets []ForeignBucket // the first ones
+	More    bool            // there are others
+}
+
+// A ForeignBucket is a range of ids whose rows are not as this copy left them.
+type ForeignBucket struct {
+	Table    string // "mboxgroup.mail_item"
+	From, To int64  // ids, both included; 0 and 0 for a table that is taken as a whole
+	Left, Is int64  // rows that this copy left there, and that there are
+	// Keys are rows of the bucket that differ from the source's now, named as in KeyMismatch. Among them are rows that the source changed since;
+	// there are none when what the other one wrote is what the source has.
+	Keys []KeyMismatch
+}
+
+func (e *ForeignWriterError) Error() string {
+	var parts []string
+	for _, b := range e.Buckets {
+		s := b.Table
+		if b.From != 0 || b.To != 0 {
+			s += fmt.Sprintf(" ids %d to %d", b.From, b.To)
+		}
+		s += fmt.Sprintf(" (%d rows were left, %d are there)", b.Left, b.Is)
+		for i, k := range b.Keys {
+			sep := ", "
+			if i == 0 {
+				sep = ": "
+			}
+			s += sep + k.Key + " " + k.Kind
+		}
+		parts = append(parts, s)
+	}
+	if e.More {
+		parts = append(parts, "...")
+	}
+	return ErrForeignWriter.Error() + ": " + strings.Join(parts, "; ")
+}
+
+func (e *ForeignWriterError) Is(target error) bool { return target == ErrForeignWriter }
 
 // A MismatchError names what is not equal, by key and never by content.
 type MismatchError struct {

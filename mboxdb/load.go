@@ -120,8 +120,18 @@ func (c *Copy) locators() []string {
 	return slices.Compact(out)
 }
 
-// clear deletes the rows of the reserved id, some at a time, as long as the copy is not published.
+// clear deletes the rows of the reserved id, some at a time, as long as the copy is not published. What the copy remembers of its writing goes
+// first.
 func (c *Copy) clear(ctx context.Context, s *session, tables []Table, guard func(context.Context, querier) (bool, error)) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := c.unpublished(ctx, tx, guard); err != nil {
+			return err
+		}
+		return c.forget(ctx, tx)
+	})
+	if err != nil {
+		return fmt.Errorf("clear zmlift.buckets: %w", err)
+	}
 	for _, t := range slices.Backward(tables) {
 		for {
 			var n int64

@@ -3,6 +3,7 @@ package mboxdb_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"strings"
@@ -23,6 +24,8 @@ type move struct {
 	opt      mboxdb.CopyOptions
 	srcDB    *mboxdb.DB
 	dstDB    *mboxdb.DB
+
+	srcRoot, dstRoot *sql.DB // for looking at rows again and again
 }
 
 var moves atomic.Int32
@@ -36,7 +39,7 @@ func newMove(t testing.TB, items int) *move {
 	l := lab.Shared(t)
 	a, err := l.AddAccount(ctx, l.Stores[0], lab.AccountSpec{Name: fmt.Sprintf("rows%d@lab.example", moves.Add(1)), Items: items})
 	require.NoError(t, err)
-	m := &move{account: a, src: l.Stores[0], dst: l.Stores[1]}
+	m := &move{account: a, src: l.Stores[0], dst: l.Stores[1], srcRoot: l.Stores[0].RootDB(t), dstRoot: l.Stores[1].RootDB(t)}
 	m.srcDB, m.dstDB = mboxdb.New(m.src.DB(t), options(m.src)), mboxdb.New(m.dst.DB(t), options(m.dst))
 	m.from, err = m.srcDB.Find(ctx, a.ID)
 	require.NoError(t, err)

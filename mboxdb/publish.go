@@ -239,7 +239,7 @@ func (c *Copy) compare(ctx context.Context, tx querier, srcTables, dstTables []T
 				m.Keys = []KeyMismatch{{Key: "id=" + c.to.ID.String(), Kind: "different"}}
 			}
 		case a != b:
-			if m, err = differing(ctx, src, dst, t, d, a, b, func() {}); err != nil {
+			if m, err = differing(ctx, src, dst, t, d, a, b, nil, func() {}); err != nil {
 				return nil, err
 			}
 		}

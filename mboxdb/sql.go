@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -89,6 +90,18 @@ const (
 		"mailbox_id INT UNSIGNED NOT NULL, account_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL," +
 		" move_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL, KEY i_account_id (account_id, move_id)) ENGINE=InnoDB"
 
+	// What a copy has written: the digest of each bucket as it left it. NULL: it was being rewritten.
+	sqlBucketsThere = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'zmlift' AND table_name = 'buckets'"
+	sqlMakeBuckets  = "CREATE TABLE IF NOT EXISTS zmlift.buckets (" +
+		"account_id VARCHAR(127) CHARACTER SET ascii COLLATE ascii_bin NOT NULL," +
+		" table_name VARCHAR(80) CHARACTER SET utf8 COLLATE utf8_bin NOT NULL, bucket BIGINT NOT NULL," +
+		" digest VARCHAR(96) CHARACTER SET ascii COLLATE ascii_bin NULL," +
+		" PRIMARY KEY (account_id, table_name, bucket)) ENGINE=InnoDB"
+	sqlBuckets      = "SELECT table_name, bucket, digest FROM zmlift.buckets WHERE account_id = ?"
+	sqlForget       = "DELETE FROM zmlift.buckets WHERE account_id = ?"
+	sqlForgetTable  = "DELETE FROM zmlift.buckets WHERE account_id = ? AND table_name = ? AND bucket IN (%s)"
+	sqlRecordBucket = "INSERT INTO zmlift.buckets (account_id, table_name, bucket, digest) VALUES %s"
+
 	sqlMove          = "SELECT move_id, fence, is_open, mailbox_id, group_id, is_clean FROM zmlift.moves WHERE account_id = ?"
 	sqlMoveShared    = sqlMove + " LOCK IN SHARE MODE"
 	sqlMoveForUpdate = sqlMove + " FOR UPDATE"
@@ -138,6 +151,33 @@ func sqlWhere(t Table, group int, id MailboxID) string {
 	return fmt.Sprintf(" FROM %s WHERE %s = %d", t.quoted(group), ident(t.idColumn()), id)
 }
 
+// sqlSpans narrows a statement to rows whose bucket column lies in one of the spans; none: to nothing.
+func sqlSpans(t Table, spans []span) string {
+	if len(spans) == 0 || t.bucket == "" {
+		return ""
+	}
+	column := ident(t.bucket)
+	var parts, single []string
+	for _, s := range spans {
+		switch {
+		case s == everything:
+			return ""
+		case s.lo == s.hi:
+			single = append(single, strconv.FormatInt(s.lo, 10))
+		case s.lo == everything.lo:
+			parts = append(parts, fmt.Sprintf("%s <= %d", column, s.hi))
+		case s.hi == everything.hi:
+			parts = append(parts, fmt.Sprintf("%s >= %d", column, s.lo))
+		default:
+			parts = append(parts, fmt.Sprintf("%s BETWEEN %d AND %d", column, s.lo, s.hi))
+		}
+	}
+	if len(single) > 0 {
+		parts = append(parts, column+" IN ("+strings.Join(single, ",")+")")
+	}
+	return " AND (" + strings.Join(parts, " OR ") + ")"
+}
+
 // sqlColumnList names columns.
 func sqlColumnList(columns []Column) string {
 	names := make([]string, len(columns))
@@ -148,7 +188,7 @@ func sqlColumnList(columns []Column) string {
 }
 
 // sqlRows selects whole rows, in the order of the key. Times come as text, whatever the caller's pool makes of them.
-func sqlRows(t Table, group int, id MailboxID) string {
+func sqlRows(t Table, group int, id MailboxID, spans []span) string {
 	columns := t.dumped()
 	exprs := make([]string, len(columns))
 	for i, c := range columns {
@@ -157,7 +197,7 @@ func sqlRows(t Table, group int, id MailboxID) string {
 			exprs[i] = "CAST(" + exprs[i] + " AS CHAR)"
 		}
 	}
-	stmt := "SELECT " + strings.Join(exprs, ",") + sqlWhere(t, group, id)
+	stmt := "SELECT " + strings.Join(exprs, ",") + sqlWhere(t, group, id) + sqlSpans(t, spans)
 	if len(t.Key) > 0 {
 		names := make([]string, len(t.Key))
 		for i, name := range t.Key {
@@ -219,20 +259,43 @@ func sqlMappedLocator(value string, locators map[VolumeID]VolumeID) string {
 	return b.String()
 }
 
-// sqlDigest is a table's digest: rows, rows with a digest, and the halves' sums and exclusive ors. The limit keeps the server from putting
-// the expression of the MD5 in the place of each of its four uses.
-func sqlDigest(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID) string {
-	const high, low = "CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED)", "CAST(CONV(RIGHT(h,16),16,10) AS UNSIGNED)"
-	return "SELECT COUNT(*),COUNT(h),CAST(COALESCE(SUM(" + high + "),0) AS CHAR),BIT_XOR(" + high + "),CAST(COALESCE(SUM(" + low + "),0) AS CHAR),BIT_XOR(" + low + ")" +
-		" FROM (SELECT " + sqlRowDigest(t, skip, locators) + " AS h" + sqlWhere(t, group, id) + " LIMIT 18446744073709551615) d"
+// sqlDigests are the digests of a table's rows by cell: its number, rows, rows with a digest, and the halves' sums and exclusive ors. A cell
+// is what an integer division of the bucket column by width gives; width 0 takes all rows as one. The limits keep the server from putting
+// an inner expression in the place of each of its uses.
+func sqlDigests(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, width int64, spans []span) string {
+	const unmerged = " LIMIT 18446744073709551615"
+	cell, by := "0", ""
+	if width > 0 {
+		cell, by = fmt.Sprintf("%s DIV %d", ident(t.bucket), width), " GROUP BY cell"
+	}
+	rows := "SELECT " + cell + " AS cell," + sqlRowDigest(t, skip, locators) + " AS h" + sqlWhere(t, group, id) + sqlSpans(t, spans) + unmerged
+	halves := "SELECT cell,CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED) AS high,CAST(CONV(RIGHT(h,16),16,10) AS UNSIGNED) AS low" +
+		" FROM (" + rows + ") r" + unmerged
+	return "SELECT MIN(cell),COUNT(*),COUNT(high),CAST(COALESCE(SUM(high),0) AS CHAR),BIT_XOR(high),CAST(COALESCE(SUM(low),0) AS CHAR),BIT_XOR(low)" +
+		" FROM (" + halves + ") d" + by
+}
+
+// sqlCensus counts a table's rows by cell.
+func sqlCensus(t Table, group int, id MailboxID, width int64) string {
+	return fmt.Sprintf("SELECT %s DIV %d AS cell, COUNT(*)%s GROUP BY cell", ident(t.bucket), width, sqlWhere(t, group, id))
+}
+
+// sqlAny says of each table whether the mailbox has rows there.
+func sqlAny(tables []Table, group int, id MailboxID) string {
+	var exprs []string
+	for _, t := range tables {
+		exprs = append(exprs, "EXISTS (SELECT 1"+sqlWhere(t, group, id)+")")
+	}
+	return "SELECT " + strings.Join(exprs, ",")
 }
 
 // sqlRowDigests selects each row's key without the mailbox id and its digest, in an order that Go can follow: numbers as numbers, everything
 // else by its bytes. What is not a number is shown by its MD5 only, as it may be somebody's address.
-func sqlRowDigests(t Table, group int, id MailboxID, locators map[VolumeID]VolumeID) string {
+func sqlRowDigests(t Table, group int, id MailboxID, locators map[VolumeID]VolumeID, spans []span) string {
 	digest := sqlRowDigest(t, nil, locators)
+	where := sqlWhere(t, group, id) + sqlSpans(t, spans)
 	if len(t.Key) == 0 {
-		return "SELECT " + digest + " AS h" + sqlWhere(t, group, id) + " ORDER BY h"
+		return "SELECT " + digest + " AS h" + where + " ORDER BY h"
 	}
 	var exprs, order []string
 	for _, c := range t.keyColumns() {
@@ -243,7 +306,7 @@ func sqlRowDigests(t Table, group int, id MailboxID, locators map[VolumeID]Volum
 		}
 		exprs, order = append(exprs, name), append(order, name)
 	}
-	stmt := "SELECT " + strings.Join(append(exprs, digest), ",") + sqlWhere(t, group, id)
+	stmt := "SELECT " + strings.Join(append(exprs, digest), ",") + where
 	if len(order) > 0 {
 		stmt += " ORDER BY " + strings.Join(order, ",")
 	}
@@ -267,6 +330,11 @@ func sqlCount(t Table, group int, id MailboxID) string {
 
 // sqlDeleteAll deletes a mailbox's rows of a small table.
 func sqlDeleteAll(t Table, group int, id MailboxID) string { return "DELETE" + sqlWhere(t, group, id) }
+
+// sqlDeleteSpans deletes the rows of some ids.
+func sqlDeleteSpans(t Table, group int, id MailboxID, spans []span) string {
+	return "DELETE" + sqlWhere(t, group, id) + sqlSpans(t, spans)
+}
 
 // sqlDelete deletes some of a mailbox's rows.
 func sqlDelete(t Table, group int, id MailboxID, limit int) string {

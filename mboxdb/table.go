@@ -362,3 +362,6 @@ func charsetSpelling(name string) string {
 	}
 	return name
 }
+
+// splitColumns takes apart what Unique names.
+func splitColumns(columns string) []string { return strings.Split(columns, ",") }

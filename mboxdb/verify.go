@@ -50,7 +50,7 @@ func (c *Copy) verify(ctx context.Context) ([]TableProof, error) {
 			proofs = append(proofs, TableProof{Table: t.String(), Rows: a.rows, Digest: a.String()})
 			continue
 		}
-		m, err := c.differing(ctx, t, dstTables[j], a, b)
+		m, err := c.differing(ctx, t, dstTables[j], a, b, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -153,8 +153,8 @@ func (c *Copy) strays(ctx context.Context) (map[string]int64, error) {
 // isDeletedAccount: its rows are about mailboxes that are gone.
 func isDeletedAccount(t Table) bool { return t.inZimbra() && t.Name == "deleted_account" }
 
-// differing names the first rows that differ, by reading the digests of both sides' rows side by side.
-func (c *Copy) differing(ctx context.Context, srcTable, dstTable Table, src, dst digest) (TableMismatch, error) {
+// differing names the first rows that differ, by reading the digests of both sides' rows side by side: all rows, or those of the spans.
+func (c *Copy) differing(ctx context.Context, srcTable, dstTable Table, src, dst digest, spans []span) (TableMismatch, error) {
 	a, err := c.src.read(ctx)
 	if err != nil {
 		return TableMismatch{}, err
@@ -168,18 +168,18 @@ func (c *Copy) differing(ctx context.Context, srcTable, dstTable Table, src, dst
 	// Ending the queries ends the sessions. Without that, closing would read the rest of a large table.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	return differing(ctx, c.source(a), c.dest(b), srcTable, dstTable, src, dst, cancel)
+	return differing(ctx, c.source(a), c.dest(b), srcTable, dstTable, src, dst, spans, cancel)
 }
 
 // differing calls enough when it will read no more.
-func differing(ctx context.Context, a, b side, srcTable, dstTable Table, src, dst digest, enough func()) (TableMismatch, error) {
+func differing(ctx context.Context, a, b side, srcTable, dstTable Table, src, dst digest, spans []span, enough func()) (TableMismatch, error) {
 	m := TableMismatch{Table: srcTable.String(), Source: src.rows, Dest: dst.rows}
-	ra, err := a.rowDigests(ctx, srcTable)
+	ra, err := a.rowDigests(ctx, srcTable, spans)
 	if err != nil {
 		return m, err
 	}
 	defer ra.close(enough)
-	rb, err := b.rowDigests(ctx, dstTable)
+	rb, err := b.rowDigests(ctx, dstTable, spans)
 	if err != nil {
 		return m, err
 	}
@@ -239,8 +239,8 @@ type rowDigests struct {
 	err     error
 }
 
-func (s side) rowDigests(ctx context.Context, t Table) (*rowDigests, error) {
-	rows, err := s.q.QueryContext(ctx, sqlRowDigests(t, s.group, s.id, s.locators))
+func (s side) rowDigests(ctx context.Context, t Table, spans []span) (*rowDigests, error) {
+	rows, err := s.q.QueryContext(ctx, sqlRowDigests(t, s.group, s.id, s.locators, spans))
 	if err != nil {
 		return nil, fmt.Errorf("row digests of %s: %w", t.in(s.group), clean(err))
 	}

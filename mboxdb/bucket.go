@@ -1,0 +1,102 @@
+package mboxdb
+
+import (
+	"cmp"
+	"iter"
+	"math"
+	"slices"
+)
+
+const (
+	// cellIDs is how many ids share a digest when differences are looked for: few, because every row of a cell that differs is looked at
+	// once more, and changes lie scattered.
+	cellIDs = 64
+	// bucketIDs is how many ids share a digest in what a copy remembers of its writing.
+	bucketIDs   = cellIDs * bucketCells
+	bucketCells = 16
+)
+
+// A span is a range of ids, both ends included.
+type span struct{ lo, hi int64 }
+
+var everything = span{math.MinInt64, math.MaxInt64}
+
+// A cell is the digest of the rows whose id, divided by the width of a cell, gives n. Of a table that is taken as a whole it is cell 0.
+type cell struct {
+	n int64
+	digest
+}
+
+// spanOf are the ids of cell n. Division rounds towards zero, so that cell 0 reaches to both sides of it.
+func spanOf(n, width int64) span {
+	switch {
+	case n < 0:
+		return span{n*width - width + 1, n * width}
+	case n == 0:
+		return span{-width + 1, width - 1}
+	}
+	return span{n * width, n*width + width - 1}
+}
+
+// gathered sorts cells and adds up those of one number.
+func gathered(cells []cell) []cell {
+	slices.SortFunc(cells, func(a, b cell) int { return cmp.Compare(a.n, b.n) })
+	out := cells[:0]
+	for _, c := range cells {
+		if n := len(out); n > 0 && out[n-1].n == c.n {
+			out[n-1].digest = out[n-1].plus(c.digest)
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// merge walks two sorted lists of cells side by side: those of one number together, the zero digest where one side has none.
+func merge(a, b []cell) iter.Seq2[int64, [2]digest] {
+	return func(yield func(int64, [2]digest) bool) {
+		for len(a) > 0 || len(b) > 0 {
+			var n int64
+			var d [2]digest
+			switch {
+			case len(b) == 0 || len(a) > 0 && a[0].n < b[0].n:
+				n, d[0], a = a[0].n, a[0].digest, a[1:]
+			case len(a) == 0 || b[0].n < a[0].n:
+				n, d[1], b = b[0].n, b[0].digest, b[1:]
+			default:
+				n, d, a, b = a[0].n, [2]digest{a[0].digest, b[0].digest}, a[1:], b[1:]
+			}
+			if !yield(n, d) {
+				return
+			}
+		}
+	}
+}
+
+// pieces cuts a list into pieces of at most n; an empty list is one empty piece.
+func pieces[T any](list []T, n int) iter.Seq[[]T] {
+	return func(yield func([]T) bool) {
+		if len(list) == 0 {
+			yield(nil)
+			return
+		}
+		for part := range slices.Chunk(list, n) {
+			if !yield(part) {
+				return
+			}
+		}
+	}
+}
+
+// ranged says whether an index leads to the rows of a range of ids: otherwise every range would read all of the mailbox's rows. InnoDB has
+// an index for each foreign key.
+func (t Table) ranged() bool {
+	begins := func(columns []string) bool {
+		return len(columns) >= 2 && columns[0] == t.idColumn() && columns[1] == t.bucket
+	}
+	if t.bucket == "" {
+		return false
+	}
+	return begins(t.Key) || slices.ContainsFunc(t.ForeignKeys, func(fk ForeignKey) bool { return begins(fk.Columns) }) ||
+		slices.ContainsFunc(t.Unique, func(columns string) bool { return begins(splitColumns(columns)) })
+}

@@ -1,0 +1,483 @@
+package mboxdb
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// censusIDs is the grain at which ranges are cut: whole buckets.
+	censusIDs = 16 * bucketIDs
+	// foreignBuckets is how many buckets a *ForeignWriterError names.
+	foreignBuckets = 10
+)
+
+// A Difference says which rows of the mailbox group's tables differ between the two sides, as Diff found them. It holds ids and digests, and no
+// rows.
+type Difference struct {
+	to, from MailboxID
+	tables   []*tableDiff // parents before children
+	ledger   bool         // the copy remembers what it writes
+}
+
+// A tableDiff is what Diff found in one table.
+type tableDiff struct {
+	src, dst       Table
+	srcSum, dstSum digest // of the whole table
+	unread         bool   // the destination had no rows: the source's were counted and not digested
+	cells          []*cellDiff
+	buckets        map[int64]digest  // of the destination: those with a cell that differs
+	settled        map[int64]*digest // buckets in flight that are as they should be
+}
+
+// A cellDiff is a cell that differs.
+type cellDiff struct {
+	n              int64
+	src, dst       digest // of the whole cell
+	ids            []span // of rows that differ; nil in a table that is taken as a whole
+	insert, delete int64  // rows of those ids, at the source and at the destination
+}
+
+// A TableDifference names the rows of one table that differ.
+type TableDifference struct {
+	Table  string    // "mboxgroup.mail_item"
+	IDs    []IDRange // in ascending order, of the column that Column names; nil: the table is taken as a whole
+	Column string
+	Insert int64 // rows that Apply will read at the source
+	Delete int64 // rows that Apply will delete at the destination; many of them are among those it inserts
+}
+
+// An IDRange is a range of item ids, both ends included.
+type IDRange struct{ From, To int64 }
+
+// Empty says that nothing differs.
+func (d *Difference) Empty() bool { return d.Rows() == 0 }
+
+// Rows is how many rows Apply deletes and inserts.
+func (d *Difference) Rows() (rows int64) {
+	for _, t := range d.tables {
+		for _, c := range t.cells {
+			rows += c.insert + c.delete
+		}
+	}
+	return rows
+}
+
+// Tables returns the tables that differ, parents before children.
+func (d *Difference) Tables() []TableDifference {
+	var out []TableDifference
+	for _, t := range d.tables {
+		if len(t.cells) == 0 {
+			continue
+		}
+		td := TableDifference{Table: t.src.String(), Column: t.src.bucket}
+		for _, c := range t.cells {
+			td.Insert, td.Delete = td.Insert+c.insert, td.Delete+c.delete
+			for _, s := range c.ids {
+				td.IDs = append(td.IDs, IDRange{From: s.lo, To: s.hi})
+			}
+		}
+		out = append(out, td)
+	}
+	return out
+}
+
+// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, 64 ids to a digest; where two
+// digests differ, by id. What it finds equal is proven equal, as long as neither side changes: Prove, after Apply, looks only at the rest.
+// Where a mailbox is in use, rows that change meanwhile may be found or not.
+//
+// A *ForeignWriterError says that rows at the destination are not as this copy left them. Load, which removes everything under the reserved
+// id, and Remove are the ways out. Diff itself changes nothing.
+func (c *Copy) Diff(ctx context.Context) (*Difference, error) {
+	d, err := c.diff(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("diff: %w", err)
+	}
+	return d, nil
+}
+
+// A differ is one run of Diff.
+type differ struct {
+	*Copy
+	d      *Difference
+	ledger ledger
+
+	mu      sync.Mutex
+	foreign []foreign
+}
+
+// A foreign bucket, and what lies there.
+type foreign struct {
+	t    *tableDiff
+	n    int64
+	left digest
+	is   digest
+}
+
+// A unit is a range of one table's ids.
+type unit struct {
+	t *tableDiff
+	span
+}
+
+// sides are sessions at both ends.
+type sides struct {
+	src, dst side
+	close    func()
+}
+
+func (c *Copy) open(ctx context.Context) (*sides, error) {
+	a, err := c.src.read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("source: %w", err)
+	}
+	b, err := c.dst.read(ctx)
+	if err != nil {
+		a.close()
+		return nil, err
+	}
+	return &sides{src: c.source(a), dst: c.dest(b), close: func() { a.close(); b.close() }}, nil
+}
+
+// both runs f at both ends at the same time.
+func (s *sides) both(ctx context.Context, src, dst func(ctx context.Context, s side) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := src(ctx, s.src); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { return dst(ctx, s.dst) })
+	return g.Wait()
+}
+
+func (c *Copy) diff(ctx context.Context) (*Difference, error) {
+	srcTables, dstTables, err := c.tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	df := &differ{Copy: c, d: &Difference{to: c.to.ID, from: c.from.ID}}
+	for _, t := range only(srcTables, Table.inGroup) {
+		i := slices.IndexFunc(dstTables, func(d Table) bool { return d.String() == t.String() })
+		df.d.tables = append(df.d.tables, &tableDiff{src: t, dst: dstTables[i], buckets: map[int64]digest{}, settled: map[int64]*digest{}})
+	}
+	first, err := c.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	units, err := df.units(ctx, first)
+	if err != nil {
+		first.close()
+		return nil, err
+	}
+	if err := df.run(ctx, first, units); err != nil {
+		return nil, err
+	}
+	for _, t := range df.d.tables {
+		slices.SortFunc(t.cells, func(a, b *cellDiff) int { return cmp.Compare(a.n, b.n) })
+		df.missing(t)
+	}
+	if len(df.foreign) > 0 {
+		return nil, df.foreigners(ctx)
+	}
+	return df.d, nil
+}
+
+// units reads what the work is made of: the ledger, which tables have rows at the destination, and the ranges of ids at the source.
+func (df *differ) units(ctx context.Context, s *sides) ([]unit, error) {
+	var units []unit
+	some := make([]bool, len(df.d.tables))
+	err := s.both(ctx, func(ctx context.Context, s side) error {
+		if err := present(ctx, s.q, df.from); err != nil {
+			return err
+		}
+		for _, t := range df.d.tables {
+			spans, err := df.spans(ctx, s, t.src)
+			if err != nil {
+				return err
+			}
+			for _, r := range spans {
+				units = append(units, unit{t, r})
+			}
+		}
+		return nil
+	}, func(ctx context.Context, s side) error {
+		var err error
+		if df.ledger, err = df.readLedger(ctx, s.q); err != nil {
+			return err
+		}
+		tables := make([]Table, len(some))
+		dest := make([]any, len(some))
+		for i, t := range df.d.tables {
+			tables[i], dest[i] = t.dst, &some[i]
+		}
+		return scan(ctx, s.q, sqlAny(tables, s.group, s.id), nil, dest...)
+	})
+	df.d.ledger = df.ledger != nil
+	for i, t := range df.d.tables {
+		t.unread = !some[i]
+	}
+	// A table that is empty at the destination needs no digests, and one look at all of it.
+	return slices.DeleteFunc(units, func(u unit) bool { return u.t.unread && u.hi != everything.hi }), err
+}
+
+// spans cuts a table's ids into ranges of about as many rows each. They are kept: nothing but the balance depends on them.
+func (c *Copy) spans(ctx context.Context, s side, t Table) ([]span, error) {
+	if !t.ranged() {
+		return []span{everything}, nil
+	}
+	if r := c.ranges[t.String()]; r != nil {
+		return r, nil
+	}
+	counts, err := s.census(ctx, t, censusIDs)
+	if err != nil {
+		return nil, err
+	}
+	var out []span
+	lo, rows := everything.lo, int64(0)
+	for _, part := range counts {
+		if rows > 0 && rows+part.rows > c.sizes.digest {
+			hi := spanOf(part.n, censusIDs).lo
+			out, lo, rows = append(out, span{lo, hi - 1}), hi, 0
+		}
+		rows += part.rows
+	}
+	out = append(out, span{lo, everything.hi})
+	if c.ranges == nil {
+		c.ranges = map[string][]span{}
+	}
+	c.ranges[t.String()] = out
+	return out, nil
+}
+
+// census counts a table's rows by cell.
+func (s side) census(ctx context.Context, t Table, width int64) ([]cell, error) {
+	if t.bucket == "" {
+		var c cell
+		err := scan(ctx, s.q, sqlCount(t, s.group, s.id), nil, &c.rows)
+		if err != nil || c.rows == 0 {
+			return nil, err
+		}
+		return []cell{c}, nil
+	}
+	var out []cell
+	err := each(ctx, s.q, sqlCensus(t, s.group, s.id, width), nil, func(rows *sql.Rows) error {
+		var c cell
+		err := rows.Scan(&c.n, &c.rows)
+		out = append(out, c)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count %s: %w", t.in(s.group), err)
+	}
+	return gathered(out), nil
+}
+
+// run has the units worked off by as many workers as the copy has streams; first is the first one's.
+func (df *differ) run(ctx context.Context, first *sides, units []unit) error {
+	work := make(chan unit, len(units))
+	for _, u := range units {
+		work <- u
+	}
+	close(work)
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range min(df.streams(), max(len(units), 1)) {
+		g.Go(func() error {
+			s := first
+			if i > 0 {
+				var err error
+				if s, err = df.open(ctx); err != nil {
+					return err
+				}
+			}
+			defer s.close()
+			for u := range work {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := df.compare1(ctx, s, u); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// compare1 finds the differences in one range.
+func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
+	spans := []span{u.span}
+	if u.t.unread {
+		spans = nil
+	}
+	var src, dst []cell
+	err := s.both(ctx, func(ctx context.Context, s side) error {
+		var err error
+		if u.t.unread { // the only unit of its table
+			src, err = s.census(ctx, u.t.src, cellIDs)
+			return err
+		}
+		src, err = s.digests(ctx, u.t.src, nil, cellIDs, spans)
+		return err
+	}, func(ctx context.Context, s side) error {
+		var err error
+		dst, err = s.digests(ctx, u.t.dst, nil, cellIDs, spans)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var differ []*cellDiff
+	var srcSum, dstSum digest
+	buckets := map[int64]digest{}
+	touched := map[int64]bool{}
+	for n, d := range merge(src, dst) {
+		srcSum, dstSum = srcSum.plus(d[0]), dstSum.plus(d[1])
+		if d[1].rows > 0 {
+			buckets[n/bucketCells] = buckets[n/bucketCells].plus(d[1])
+		}
+		if d[0] != d[1] {
+			touched[n/bucketCells] = true
+			differ = append(differ, &cellDiff{n: n, src: d[0], dst: d[1]})
+		}
+	}
+	if differ, err = df.narrow(ctx, s, u.t, differ); err != nil {
+		return err
+	}
+	df.mu.Lock()
+	defer df.mu.Unlock()
+	u.t.srcSum, u.t.dstSum = u.t.srcSum.plus(srcSum), u.t.dstSum.plus(dstSum)
+	u.t.cells = append(u.t.cells, differ...)
+	for n := range touched {
+		u.t.buckets[n] = buckets[n]
+	}
+	df.look(u.t, buckets, touched)
+	return nil
+}
+
+// narrow finds which rows of the cells differ.
+func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*cellDiff) ([]*cellDiff, error) {
+	byNumber := map[int64]*cellDiff{}
+	var look []span
+	for _, c := range cells {
+		whole := spanOf(c.n, cellIDs)
+		switch {
+		case t.src.bucket == "":
+			c.insert, c.delete = c.src.rows, c.dst.rows
+		case c.src.rows == 0 || c.dst.rows == 0:
+			c.ids, c.insert, c.delete = []span{whole}, c.src.rows, c.dst.rows
+		default:
+			byNumber[c.n] = c
+			look = append(look, whole)
+		}
+	}
+	for spans := range slices.Chunk(look, spansPerStatement) {
+		var src, dst []cell
+		err := s.both(ctx, func(ctx context.Context, s side) error {
+			var err error
+			src, err = s.digests(ctx, t.src, nil, 1, spans)
+			return err
+		}, func(ctx context.Context, s side) error {
+			var err error
+			dst, err = s.digests(ctx, t.dst, nil, 1, spans)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		var last *cellDiff // whose last span may grow: the row before this one differs
+		for id, d := range merge(src, dst) {
+			if d[0] == d[1] {
+				last = nil
+				continue
+			}
+			c := byNumber[id/cellIDs]
+			if c == nil {
+				return nil, errors.New("a digest of an id that was not asked for")
+			}
+			c.insert, c.delete = c.insert+d[0].rows, c.delete+d[1].rows
+			if last == c {
+				c.ids[len(c.ids)-1].hi = id
+			} else {
+				c.ids = append(c.ids, span{id, id})
+			}
+			last = c
+		}
+	}
+	// One that has become equal between the two readings differs no more.
+	return slices.DeleteFunc(cells, func(c *cellDiff) bool { return t.src.bucket != "" && len(c.ids) == 0 }), nil
+}
+
+// look compares buckets with what the copy left in them.
+func (df *differ) look(t *tableDiff, buckets map[int64]digest, touched map[int64]bool) {
+	if df.ledger == nil {
+		return
+	}
+	left := df.ledger[t.src.String()]
+	for n, is := range buckets {
+		e := left[n]
+		switch {
+		case e == nil:
+			df.foreign = append(df.foreign, foreign{t: t, n: n, is: is})
+			continue
+		case e.flight && !touched[n]:
+			t.settled[n] = &is
+		case !e.flight && e.digest != is:
+			df.foreign = append(df.foreign, foreign{t: t, n: n, left: e.digest, is: is})
+		}
+		e.seen = true
+	}
+}
+
+// missing looks for buckets that the copy left and that have no rows any more.
+func (df *differ) missing(t *tableDiff) {
+	for n, e := range df.ledger[t.src.String()] {
+		switch {
+		case e.seen:
+		case e.flight:
+			if !slices.ContainsFunc(t.cells, func(c *cellDiff) bool { return c.n/bucketCells == n }) {
+				t.settled[n] = &digest{}
+			}
+		default:
+			df.foreign = append(df.foreign, foreign{t: t, n: n, left: e.digest})
+		}
+	}
+}
+
+// foreigners names what somebody else wrote.
+func (df *differ) foreigners(ctx context.Context) error {
+	slices.SortFunc(df.foreign, func(a, b foreign) int {
+		if a.t != b.t {
+			return slices.Index(df.d.tables, a.t) - slices.Index(df.d.tables, b.t)
+		}
+		return cmp.Compare(a.n, b.n)
+	})
+	e := &ForeignWriterError{More: len(df.foreign) > foreignBuckets}
+	for _, f := range df.foreign[:min(len(df.foreign), foreignBuckets)] {
+		b := ForeignBucket{Table: f.t.src.String(), Left: f.left.rows, Is: f.is.rows}
+		var spans []span
+		if f.t.src.bucket != "" {
+			s := spanOf(f.n, bucketIDs)
+			b.From, b.To, spans = max(s.lo, 0), s.hi, []span{s}
+			if f.n < 0 {
+				b.From = s.lo
+			}
+		}
+		m, err := df.differing(ctx, f.t.src, f.t.dst, digest{}, digest{}, spans)
+		if err != nil {
+			return errors.Join(e, err)
+		}
+		b.Keys = m.Keys
+		e.Buckets = append(e.Buckets, b)
+	}
+	return e
+}

@@ -1,0 +1,30 @@
+package mboxdb
+
+// Only returns the part of a difference that keep takes: what a delta that goes by something else than digests would find. Tables that are
+// taken as a whole have id 0.
+func (d *Difference) Only(keep func(table string, id int64) bool) *Difference {
+	out := &Difference{to: d.to, from: d.from}
+	for _, t := range d.tables {
+		kept := *t
+		kept.cells = nil
+		for _, c := range t.cells {
+			cell := *c
+			cell.ids = nil
+			for _, s := range c.ids {
+				for id := s.lo; id <= s.hi; id++ {
+					if keep(t.src.String(), id) {
+						cell.ids = append(cell.ids, span{id, id})
+					}
+				}
+			}
+			if len(cell.ids) > 0 || t.src.bucket == "" && keep(t.src.String(), 0) {
+				kept.cells = append(kept.cells, &cell)
+			}
+		}
+		out.tables = append(out.tables, &kept)
+	}
+	return out
+}
+
+// InPieces has the copy work in pieces of a few rows.
+func (c *Copy) InPieces() { c.sizes = sizes{digest: 100, atOnce: 50, write: 40} }

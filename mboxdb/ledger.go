@@ -1,0 +1,135 @@
+package mboxdb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A ledger is what zmlift.buckets says that this copy left at the destination: the digest of every bucket, written in the transaction that wrote the
+// bucket's rows. So a mover that is killed, and a server that loses its last second, lose both or neither. A bucket that has no entry has
+// no rows. One whose rows are deleted in one transaction and written in a later one is in flight in between.
+type ledger map[string]map[int64]*entry // by table and bucket
+
+type entry struct {
+	digest digest
+	flight bool
+	seen   bool
+}
+
+// begun is the ledger's own entry. Without it there is no ledger, and nothing is known about who wrote what lies under the id.
+const begun = ""
+
+// errLedger: the table is ours, and is not what we wrote.
+var errLedger = errors.New("zmlift.buckets: an entry is not understood")
+
+// readLedger returns the account's ledger for the reserved id; nil when none was begun for it.
+func (c *Copy) readLedger(ctx context.Context, q querier) (ledger, error) {
+	l := ledger{}
+	var id string
+	err := each(ctx, q, sqlBuckets, []any{c.account()}, func(rows *sql.Rows) error {
+		var table string
+		var bucket int64
+		var text sql.NullString
+		if err := rows.Scan(&table, &bucket, &text); err != nil {
+			return errLedger
+		}
+		if table == begun {
+			id = text.String
+			return nil
+		}
+		e := &entry{flight: !text.Valid}
+		if text.Valid {
+			var err error
+			if e.digest, err = parseDigest(text.String); err != nil {
+				return err
+			}
+		}
+		if l[table] == nil {
+			l[table] = map[int64]*entry{}
+		}
+		l[table][bucket] = e
+		return nil
+	})
+	if serverError(err, 1049, 1146) || err == nil && id != c.to.ID.String() {
+		return nil, nil
+	}
+	return l, err
+}
+
+// account is the account's id as zmlift has it.
+func (c *Copy) account() string { return strings.ToLower(c.opt.Claim.AccountID) }
+
+// forget removes the account's ledger.
+func (c *Copy) forget(ctx context.Context, tx querier) error {
+	err := exec(ctx, tx, sqlForget, c.account())
+	if serverError(err, 1049, 1146) {
+		return nil
+	}
+	return err
+}
+
+// begin makes an empty ledger for the reserved id. Nothing may lie under it.
+func (c *Copy) begin(ctx context.Context, tx querier) error {
+	if err := c.forget(ctx, tx); err != nil {
+		return err
+	}
+	return exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, "(?,?,?,?)"), c.account(), begun, 0, c.to.ID.String())
+}
+
+// record puts down what a transaction leaves in buckets of a table; nil: in flight.
+func (c *Copy) record(ctx context.Context, tx querier, table string, buckets map[int64]*digest) error {
+	numbers := make([]int64, 0, len(buckets))
+	for n := range buckets {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	for part := range slices.Chunk(numbers, spansPerStatement) {
+		var in []string
+		var values []any
+		var entries []string
+		for _, n := range part {
+			in = append(in, strconv.FormatInt(n, 10))
+			var text any
+			if d := buckets[n]; d != nil {
+				if *d == (digest{}) {
+					continue
+				}
+				text = d.entry()
+			}
+			entries, values = append(entries, "(?,?,?,?)"), append(values, c.account(), table, n, text)
+		}
+		if err := exec(ctx, tx, fmt.Sprintf(sqlForgetTable, strings.Join(in, ",")), c.account(), table); err != nil {
+			return fmt.Errorf("zmlift.buckets: %w", err)
+		}
+		if len(entries) == 0 {
+			continue
+		}
+		if err := exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, strings.Join(entries, ",")), values...); err != nil {
+			return fmt.Errorf("zmlift.buckets: %w", err)
+		}
+	}
+	return nil
+}
+
+// entry is the digest as the ledger has it.
+func (d digest) entry() string { return strconv.FormatInt(d.rows, 10) + ":" + d.String() }
+
+func parseDigest(s string) (digest, error) {
+	rows, hex, ok := strings.Cut(s, ":")
+	n, err := strconv.ParseInt(rows, 10, 64)
+	if !ok || err != nil || len(hex) != 64 {
+		return digest{}, errLedger
+	}
+	d := digest{rows: n}
+	for i, part := range []*uint64{&d.highSum, &d.highXor, &d.lowSum, &d.lowXor} {
+		if *part, err = strconv.ParseUint(hex[16*i:16*i+16], 16, 64); err != nil {
+			return digest{}, errLedger
+		}
+	}
+	return d, nil
+}
