@@ -1,0 +1,213 @@
+package mboxdb_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/require"
+
+	"github.com/zmlift/zmlift/internal/lab"
+	"github.com/zmlift/zmlift/mboxdb"
+)
+
+// childEnv holds what a process that is there to be killed needs to know, in JSON.
+const childEnv = "ZMLIFT_MBOXDB_CHILD"
+
+// kills is how often a process is killed; ZMLIFT_SOAK=1: 100 times.
+const kills = 15
+
+type childSpec struct {
+	Src, Dst childServer
+	From, To mboxdb.Mailbox
+	Claim    mboxdb.Claim
+	Address  string
+}
+
+type childServer struct{ Addr, User, Password string }
+
+func (s childServer) db() (*sql.DB, error) {
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd = "tcp", s.Addr, s.User, s.Password
+	connector, err := mysql.NewConnector(c)
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(connector), nil
+}
+
+// beChild copies a mailbox in small pieces until it has caught up, and says so.
+func beChild(spec string) error {
+	ctx := context.Background()
+	var s childSpec
+	if err := json.Unmarshal([]byte(spec), &s); err != nil {
+		return err
+	}
+	src, err := s.Src.db()
+	if err != nil {
+		return err
+	}
+	dst, err := s.Dst.db()
+	if err != nil {
+		return err
+	}
+	m := &move{from: s.From, to: s.To, srcDB: mboxdb.New(src, nil), dstDB: mboxdb.New(dst, nil), opt: mboxdb.CopyOptions{
+		Claim: s.Claim, Volumes: volumes, IndexVolume: 7, Address: s.Address,
+	}}
+	m.opt.Rewrite = m.rewriter().rewrite
+	if err := m.dstDB.Claim(ctx, s.Claim); err != nil { // waits for what the one before was still writing
+		return err
+	}
+	c, err := mboxdb.NewCopy(m.dstDB, m.srcDB, m.to, m.from, &m.opt)
+	if err != nil {
+		return err
+	}
+	c.InPieces()
+	if _, err := c.Presync(ctx); err != nil {
+		return err
+	}
+	fmt.Println("presynced")
+	d, err := c.Diff(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Apply(ctx, d); err != nil {
+		return err
+	}
+	if _, err := c.Prove(ctx, d); err != nil {
+		return err
+	}
+	fmt.Println("done")
+	return nil
+}
+
+// Killed at any moment of presync and of apply, while the mailbox changes: the next run goes on, takes nobody for a foreign writer, and ends equal.
+func TestKilled(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 300)
+	_, dstBefore := m.bystanders(t)
+	u := m.mutator(t, 6)
+	rng := rand.New(rand.NewPCG(7, 7))
+	spec := childSpec{From: m.from, To: m.to, Claim: m.opt.Claim, Address: m.account.Name, Src: serverOf(m.src), Dst: serverOf(m.dst)}
+	n := kills
+	if os.Getenv("ZMLIFT_SOAK") != "" {
+		n = 100
+	}
+	run := func(after time.Duration) string {
+		spec.Claim.Fence++
+		b, err := json.Marshal(spec)
+		require.NoError(t, err)
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"="+string(b))
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, &out
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		require.NoError(t, cmd.Start())
+		timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		defer timer.Stop()
+		if err := cmd.Wait(); err != nil {
+			var exit *exec.ExitError
+			require.ErrorAs(t, err, &exit, out.String())
+			require.Equal(t, -1, exit.ExitCode(), "not killed, but failed: %s", out.String())
+		}
+		return out.String()
+	}
+	begun := time.Now()
+	require.Contains(t, run(time.Minute), "done")
+	whole := time.Since(begun)
+	c := m.copy(t, func(o *mboxdb.CopyOptions) { o.Claim = spec.Claim })
+	require.NoError(t, c.Remove(ctx, nil))
+
+	midway, presynced, inFlight := 0, 0, 0
+	for i := range n {
+		for range 1 + rng.IntN(60) {
+			mutations[rng.IntN(len(mutations))].f(u)
+		}
+		out := run(time.Duration(rng.Int64N(int64(whole))))
+		switch {
+		case strings.Contains(out, "done"):
+		case strings.Contains(out, "presynced"):
+			presynced++
+		default:
+			midway++
+		}
+		if number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ? AND digest IS NULL", m.account.ID) > 0 {
+			inFlight++
+		}
+		if i%5 == 4 {
+			require.Contains(t, run(time.Minute), "done", "kill %d", i)
+			m.requireSame(t, fmt.Sprintf("kill %d", i))
+		}
+		if i%10 == 9 { // and once more from the beginning
+			c := m.copy(t, func(o *mboxdb.CopyOptions) { o.Claim = spec.Claim })
+			require.NoError(t, c.Remove(ctx, nil))
+		}
+	}
+	t.Logf("killed %d times in presync, %d times behind it, %d times with buckets in flight", midway, presynced, inFlight)
+	require.Positive(t, midway)
+	require.Contains(t, run(time.Minute), "done")
+	m.requireSame(t, "in the end")
+	c = m.copy(t, func(o *mboxdb.CopyOptions) { o.Claim = spec.Claim })
+	_, err := c.Verify(ctx)
+	require.NoError(t, err)
+	_, dstAfter := m.bystanders(t)
+	require.Equal(t, dstBefore, dstAfter, "everybody else at the destination")
+	require.NoError(t, c.Remove(ctx, nil))
+}
+
+func serverOf(s *lab.Store) childServer {
+	return childServer{Addr: s.MySQLAddr, User: s.MySQLUser, Password: s.MySQLPassword}
+}
+
+// A kill between the transaction that deletes and the one that writes, at a place that chance seldom hits: the rewriter fails. The buckets are in
+// flight, and nobody's fault.
+func TestStoppedBetweenDeleteAndInsert(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 300)
+	c := m.copy(t)
+	_, err := c.Presync(ctx)
+	require.NoError(t, err)
+	u := m.mutator(t, 8)
+	u.exec("UPDATE G.mail_item SET unread = 1 - unread WHERE mailbox_id = M AND type = 5")
+	stopped := errors.New("stopped")
+	broken := m.copy(t, func(o *mboxdb.CopyOptions) {
+		o.Rewrite = func(context.Context, io.Writer, io.Reader) error { return stopped }
+	})
+	broken.InPieces()
+	_, err = broken.Presync(ctx)
+	require.ErrorIs(t, err, stopped)
+	inFlight := number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ? AND digest IS NULL", m.account.ID)
+	require.Positive(t, inFlight)
+	// What was changed is changed back, by somebody else of all: in flight is in flight.
+	m.exec(t, fmt.Sprintf("UPDATE mboxgroup.mail_item SET unread = unread + 1 WHERE mailbox_id = %d AND id = 2", m.to.ID))
+	d, _ := catchUp(t, c, "on")
+	require.False(t, d.Empty())
+	m.requireSame(t, "on")
+	require.Zero(t, number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ? AND digest IS NULL", m.account.ID))
+
+	// Deleted, and deleted at the source too before the next pass: nothing differs, and the buckets are settled.
+	u.exec("UPDATE G.mail_item SET unread = 1 - unread WHERE mailbox_id = M AND type = 5")
+	require.Positive(t, u.exec("UPDATE G.pop3_message SET uid = CONCAT('x', LEFT(uid, 200)) WHERE mailbox_id = M"))
+	_, err = broken.Presync(ctx)
+	require.ErrorIs(t, err, stopped)
+	u.exec("DELETE FROM G.pop3_message WHERE mailbox_id = M")
+	require.Positive(t, number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ? AND table_name = 'mboxgroup.pop3_message' AND digest IS NULL", m.account.ID))
+	catchUp(t, c, "settled")
+	m.requireSame(t, "settled")
+	require.Zero(t, number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ? AND digest IS NULL", m.account.ID))
+	_, err = c.Presync(ctx)
+	require.NoError(t, err)
+	require.NoError(t, c.Remove(ctx, nil))
+}
