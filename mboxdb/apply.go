@@ -47,7 +47,7 @@ func (d *Difference) batches(rows int64) []cellBatch {
 	for _, t := range d.tables {
 		var b cellBatch
 		for i, c := range t.cells {
-			if i > 0 && c.n/bucketCells != t.cells[i-1].n/bucketCells && b.insert+b.delete >= rows {
+			if i > 0 && t.bucketOf(c.n) != t.bucketOf(t.cells[i-1].n) && b.insert+b.delete >= rows {
 				out, b = append(out, b), cellBatch{}
 			}
 			b.t, b.cells, b.insert, b.delete = t, append(b.cells, c), b.insert+c.insert, b.delete+c.delete
@@ -64,11 +64,7 @@ func (b cellBatch) ids() []span {
 	var out []span
 	for _, c := range b.cells {
 		for _, s := range c.ids {
-			if n := len(out); n > 0 && out[n-1].hi+1 == s.lo {
-				out[n-1].hi = s.hi
-				continue
-			}
-			out = append(out, s)
+			out = joined(out, s)
 		}
 	}
 	return out
@@ -81,7 +77,7 @@ func (b cellBatch) whole() []span {
 	}
 	var out []span
 	for _, c := range b.cells {
-		out = append(out, spanOf(c.n, cellIDs))
+		out = joined(out, spanOf(c.n, b.t.width))
 	}
 	return out
 }
@@ -296,14 +292,17 @@ func (a *applier) flight(ctx context.Context, tx querier, b cellBatch) error {
 	}
 	buckets := map[int64]*digest{}
 	for _, c := range b.cells {
-		buckets[c.n/bucketCells] = nil
+		buckets[b.t.bucketOf(c.n)] = nil
 	}
 	return a.record(ctx, tx, b.t.dst.String(), buckets)
 }
 
 // landed notes what a transaction leaves in a batch's buckets: what Diff found in them, with the digests of the cells that differed replaced
-// by what they are now.
+// by what they are now. A table that is copied for the first time stays in flight until the next Diff, which digests everything anyway.
 func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
+	if b.t.unread {
+		return a.flight(ctx, tx, b)
+	}
 	if !a.d.ledger {
 		return nil
 	}
@@ -316,15 +315,15 @@ func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
 		return buckets[n]
 	}
 	for _, c := range b.cells {
-		d := at(c.n / bucketCells)
+		d := at(b.t.bucketOf(c.n))
 		*d = d.minus(c.dst)
 	}
-	now, err := a.dest(tx).digests(ctx, b.t.dst, nil, cellIDs, b.whole())
+	now, err := a.dest(tx).digests(ctx, b.t.dst, nil, b.t.width, b.whole())
 	if err != nil {
 		return err
 	}
 	for _, c := range now {
-		d := at(c.n / bucketCells)
+		d := at(b.t.bucketOf(c.n))
 		*d = d.plus(c.digest)
 	}
 	return a.record(ctx, tx, b.t.dst.String(), buckets)

@@ -10,10 +10,9 @@ import (
 const (
 	// cellIDs is how many ids share a digest when differences are looked for: few, because every row of a cell that differs is looked at
 	// once more, and changes lie scattered.
-	cellIDs = 64
+	cellIDs = 16
 	// bucketIDs is how many ids share a digest in what a copy remembers of its writing.
-	bucketIDs   = cellIDs * bucketCells
-	bucketCells = 16
+	bucketIDs = 1024
 )
 
 // A span is a range of ids, both ends included.
@@ -36,6 +35,15 @@ func spanOf(n, width int64) span {
 		return span{-width + 1, width - 1}
 	}
 	return span{n * width, n*width + width - 1}
+}
+
+// joined appends a span to those before it, to the last one where it goes on.
+func joined(spans []span, s span) []span {
+	if n := len(spans); n > 0 && spans[n-1].hi+1 == s.lo {
+		spans[n-1].hi = s.hi
+		return spans
+	}
+	return append(spans, s)
 }
 
 // gathered sorts cells and adds up those of one number.

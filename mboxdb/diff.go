@@ -32,10 +32,14 @@ type tableDiff struct {
 	src, dst       Table
 	srcSum, dstSum digest // of the whole table
 	unread         bool   // the destination had no rows: the source's were counted and not digested
+	width          int64  // ids of a cell
 	cells          []*cellDiff
 	buckets        map[int64]digest  // of the destination: those with a cell that differs
 	settled        map[int64]*digest // buckets in flight that are as they should be
 }
+
+// bucketOf is the bucket that a cell lies in.
+func (t *tableDiff) bucketOf(n int64) int64 { return n / (bucketIDs / t.width) }
 
 // A cellDiff is a cell that differs.
 type cellDiff struct {
@@ -89,7 +93,7 @@ func (d *Difference) Tables() []TableDifference {
 	return out
 }
 
-// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, 64 ids to a digest; where two
+// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, 16 ids to a digest; where two
 // digests differ, by id. What it finds equal is proven equal, as long as neither side changes: Prove, after Apply, looks only at the rest.
 // Where a mailbox is in use, rows that change meanwhile may be found or not.
 //
@@ -167,7 +171,7 @@ func (c *Copy) diff(ctx context.Context) (*Difference, error) {
 	df := &differ{Copy: c, d: &Difference{to: c.to.ID, from: c.from.ID}}
 	for _, t := range only(srcTables, Table.inGroup) {
 		i := slices.IndexFunc(dstTables, func(d Table) bool { return d.String() == t.String() })
-		df.d.tables = append(df.d.tables, &tableDiff{src: t, dst: dstTables[i], buckets: map[int64]digest{}, settled: map[int64]*digest{}})
+		df.d.tables = append(df.d.tables, &tableDiff{src: t, dst: dstTables[i], width: cellIDs, buckets: map[int64]digest{}, settled: map[int64]*digest{}})
 	}
 	first, err := c.open(ctx)
 	if err != nil {
@@ -223,7 +227,9 @@ func (df *differ) units(ctx context.Context, s *sides) ([]unit, error) {
 	})
 	df.d.ledger = df.ledger != nil
 	for i, t := range df.d.tables {
-		t.unread = !some[i]
+		if t.unread = !some[i]; t.unread {
+			t.width = bucketIDs // nothing to look for within
+		}
 	}
 	// A table that is empty at the destination needs no digests, and one look at all of it.
 	return slices.DeleteFunc(units, func(u unit) bool { return u.t.unread && u.hi != everything.hi }), err
@@ -323,14 +329,14 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 	err := s.both(ctx, func(ctx context.Context, s side) error {
 		var err error
 		if u.t.unread { // the only unit of its table
-			src, err = s.census(ctx, u.t.src, cellIDs)
+			src, err = s.census(ctx, u.t.src, u.t.width)
 			return err
 		}
-		src, err = s.digests(ctx, u.t.src, nil, cellIDs, spans)
+		src, err = s.digests(ctx, u.t.src, nil, u.t.width, spans)
 		return err
 	}, func(ctx context.Context, s side) error {
 		var err error
-		dst, err = s.digests(ctx, u.t.dst, nil, cellIDs, spans)
+		dst, err = s.digests(ctx, u.t.dst, nil, u.t.width, spans)
 		return err
 	})
 	if err != nil {
@@ -343,10 +349,10 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 	for n, d := range merge(src, dst) {
 		srcSum, dstSum = srcSum.plus(d[0]), dstSum.plus(d[1])
 		if d[1].rows > 0 {
-			buckets[n/bucketCells] = buckets[n/bucketCells].plus(d[1])
+			buckets[u.t.bucketOf(n)] = buckets[u.t.bucketOf(n)].plus(d[1])
 		}
 		if d[0] != d[1] {
-			touched[n/bucketCells] = true
+			touched[u.t.bucketOf(n)] = true
 			differ = append(differ, &cellDiff{n: n, src: d[0], dst: d[1]})
 		}
 	}
@@ -369,7 +375,7 @@ func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*c
 	byNumber := map[int64]*cellDiff{}
 	var look []span
 	for _, c := range cells {
-		whole := spanOf(c.n, cellIDs)
+		whole := spanOf(c.n, t.width)
 		switch {
 		case t.src.bucket == "":
 			c.insert, c.delete = c.src.rows, c.dst.rows
@@ -400,7 +406,7 @@ func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*c
 				last = nil
 				continue
 			}
-			c := byNumber[id/cellIDs]
+			c := byNumber[id/t.width]
 			if c == nil {
 				return nil, errors.New("a digest of an id that was not asked for")
 			}
@@ -444,7 +450,7 @@ func (df *differ) missing(t *tableDiff) {
 		switch {
 		case e.seen:
 		case e.flight:
-			if !slices.ContainsFunc(t.cells, func(c *cellDiff) bool { return c.n/bucketCells == n }) {
+			if !slices.ContainsFunc(t.cells, func(c *cellDiff) bool { return t.bucketOf(c.n) == n }) {
 				t.settled[n] = &digest{}
 			}
 		default:

@@ -53,7 +53,7 @@ func (s side) digest(ctx context.Context, t Table, skip []string) (digest, error
 }
 
 // spansPerStatement bounds a statement's length, and how many ranges its optimizer looks at.
-const spansPerStatement = 200
+const spansPerStatement = 400
 
 // digests has the server compute the digests of a table's rows by cell, in the order of their numbers; cells without rows are left out. Width
 // 0 makes one cell of everything. No spans: all rows.

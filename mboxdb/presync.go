@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 )
 
 const (
@@ -63,11 +64,16 @@ func (c *Copy) presync(ctx context.Context, p *Presynced) error {
 		switch {
 		case conflict != nil && p.Passes >= presyncPasses:
 			return conflict
-		case conflict != nil:
+		case conflict != nil, d.first() && p.Passes < presyncPasses: // the next pass looks at what this one wrote
 		case p.Passes >= presyncPasses, p.Last <= presyncFew, p.Passes > 1 && p.Last >= before:
 			return nil
 		}
 	}
+}
+
+// first says whether a table was copied for the first time.
+func (d *Difference) first() bool {
+	return slices.ContainsFunc(d.tables, func(t *tableDiff) bool { return t.unread && len(t.cells) > 0 })
 }
 
 // beginLedger makes sure that the copy remembers what it writes.

@@ -7,7 +7,7 @@ import (
 )
 
 // Prove proves that the group's tables are equal on both sides after d was applied: what Diff found equal was proven then, and the digests of
-// the rest are compared again, 64 ids to a digest. That holds if neither side changed since Diff began, other than by Apply; where one may have,
+// the rest are compared again, 16 ids to a digest. That holds if neither side changed since Diff began, other than by Apply; where one may have,
 // Verify looks at everything. It does not count rows that refer to nothing, as Verify does: equal tables have equal references. It looks for
 // rows under the reserved id where none may be.
 //
@@ -75,11 +75,11 @@ func (t *tableDiff) again(ctx context.Context, s *sides) (srcSum, dstSum digest,
 	spans := cellBatch{t: t, cells: t.cells}.whole()
 	err = s.both(ctx, func(ctx context.Context, s side) error {
 		var err error
-		src, err = s.digests(ctx, t.src, nil, cellIDs, spans)
+		src, err = s.digests(ctx, t.src, nil, t.width, spans)
 		return err
 	}, func(ctx context.Context, s side) error {
 		var err error
-		dst, err = s.digests(ctx, t.dst, nil, cellIDs, spans)
+		dst, err = s.digests(ctx, t.dst, nil, t.width, spans)
 		return err
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (t *tableDiff) again(ctx context.Context, s *sides) (srcSum, dstSum digest,
 	for n, d := range merge(src, dst) {
 		srcSum, dstSum = srcSum.plus(d[0]), dstSum.plus(d[1])
 		if d[0] != d[1] {
-			differ = append(differ, spanOf(n, cellIDs))
+			differ = append(differ, spanOf(n, t.width))
 		}
 	}
 	return srcSum, dstSum, differ, nil
