@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 )
 
@@ -67,7 +66,7 @@ func (s side) digests(ctx context.Context, t Table, skip []string, width int64, 
 			var c cell
 			var n sql.NullInt64
 			var digested int64
-			var high, low string
+			var high, low sql.RawBytes
 			if err := rows.Scan(&n, &c.rows, &digested, &high, &c.highXor, &low, &c.lowXor); err != nil {
 				return errors.New("a digest has an unexpected type")
 			}
@@ -91,13 +90,21 @@ func (s side) digests(ctx context.Context, t Table, skip []string, width int64, 
 }
 
 // modulo takes a sum of 64-bit numbers back to 64 bits.
-func modulo(sum string) (uint64, error) {
-	n, ok := new(big.Int).SetString(sum, 10)
-	if !ok {
-		return 0, fmt.Errorf("the server's sum %q is no number", sum)
+func modulo(sum []byte) (uint64, error) {
+	if len(sum) == 0 {
+		return 0, errNoSum
 	}
-	return n.And(n, new(big.Int).SetUint64(1<<64-1)).Uint64(), nil
+	var n uint64
+	for _, c := range sum {
+		if c < '0' || c > '9' {
+			return 0, errNoSum
+		}
+		n = n*10 + uint64(c-'0') // what does not fit is what the modulus takes away
+	}
+	return n, nil
 }
+
+var errNoSum = errors.New("the server's sum is no number")
 
 const locatorColumn = "locator"
 

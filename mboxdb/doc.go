@@ -35,23 +35,42 @@
 //
 // # Digests
 //
-// A row's digest is the MD5 of all its columns, in the order of their names, each encoded so that no two different rows have the same
-// encoding: numbers and times end with a comma, strings are preceded by their length in bytes, NULL is a letter where the others have a
-// digit. The mailbox id is left out (it selects the rows), and locators go through the map. A table's digest is the number of its rows
-// and, for each half of the MD5s as a 64-bit number, the sum and the exclusive or. Computed in the server, it takes no order, counts equal
-// rows of keyless tables, and travels as five numbers. Two tables that differ have equal digests with a probability of about 2^-128 if
-// MD5 behaves as random; nobody here has a reason to build collisions against their own mailbox.
+// A row's digest is the MD5 of all its columns, in the order of their names, joined so that no two different rows make the same bytes: text
+// as UTF-8, everything else as ASCII, a byte FF in between, and a byte FE for NULL; neither occurs in UTF-8. The mailbox id is left out (it
+// selects the rows), and locators go through the map. A digest of many rows is their number and, for each half of the MD5s as a 64-bit
+// number, the sum and the exclusive or. Computed in the server, it takes no order, counts equal rows of keyless tables, and travels as
+// five numbers. Two sets of rows that differ have equal digests with a probability of about 2^-128 if MD5 behaves as random; nobody here has
+// a reason to build collisions against their own mailbox.
+//
+// # Rows ahead, and the difference in the lock
+//
+// Load copies everything, which takes as long as the mailbox is large. Instead the rows can be copied while the mailbox is in use, and only
+// what changed since while it is locked:
+//
+//	c.Presync(ctx)             // as often as one likes, and again after any kill
+//	d, err := c.Diff(ctx)      // locked, from here on
+//	c.Apply(ctx, d)
+//	proofs, err := c.Prove(ctx, d)
+//	c.Publish(ctx)
+//
+// Diff compares digests of a few ids each, on both servers at the same time, and so finds whatever differs, also what mailboxd changes without
+// a new change number. What it finds equal is proven; Prove looks at the rest.
+//
+// What a copy wrote is its own: the table zmlift.buckets has the digest of every 1,024 ids as the copy left them, written in the transaction
+// that wrote their rows. When a later Diff finds other rows there, it returns [ErrForeignWriter]. Buckets whose rows were deleted, or that were
+// copied for the first time, and that no Diff has looked at since are in flight: nobody is accused, and they are done again.
 //
 // # Sessions
 //
 // Everything runs in sessions of its own, which set time zone, SQL mode, character set and lock waits for themselves and are closed
 // instead of going back to the pool: a caller's later query never meets foreign_key_checks=0. No global variable is ever set. Sessions at a
-// source are read only. A method uses one connection per server at a time; [DB.Lock] keeps one more for as long as it is held.
+// source are read only. A method uses one connection per server at a time, Presync, Diff and Apply as many as CopyOptions.Streams says;
+// [DB.Lock] keeps one more for as long as it is held.
 //
 // # Errors
 //
 // Branch on these with errors.Is: [ErrNotFound], [ErrFenced], [ErrBusy], [ErrLockLost], [ErrPublished], [ErrExists], [ErrNotReserved],
-// [ErrNoGroup], [ErrTruncated]; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*FencedError], [*LeftoversError],
-// [*MismatchError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
+// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated]; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*FencedError], [*LeftoversError],
+// [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
 // could quote a value from a row, the text is left out.
 package mboxdb
