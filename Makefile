@@ -3,7 +3,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 30s
 
-.PHONY: test demo deps lint unit race saboteurs soak fuzz fuzz-sample bench bench-rewrite
+.PHONY: test demo deps lint unit race saboteurs soak fuzz fuzz-sample bench bench-rewrite bench-rows
 
 test: deps lint ## everything, integration included; ends with which back ends ran and what was left out
 	@notes=$$(mktemp); \
@@ -53,3 +53,7 @@ bench-rewrite: ## sqlrewrite beside sed, Python and cat; lines RATIO name value
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+ROWS ?= 250000
+bench-rows: deps ## presync and the difference in the lock beside mariadb-dump | sed | mariadb; ROWS="25000 125000 250000" for several sizes
+	ZMLIFT_BENCH_ROWS="$(ROWS)" go test -run '^$$' -bench BenchmarkRows -benchtime 1x -timeout 60m -v ./bench/rows
