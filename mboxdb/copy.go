@@ -139,11 +139,23 @@ func (c *Copy) published(ctx context.Context, q querier) (bool, error) {
 
 // tables reads the tables of both sides and refuses to go on when their rows do not fit each other.
 func (c *Copy) tables(ctx context.Context) (src, dst []Table, err error) {
-	if src, err = c.src.Tables(ctx, c.from.Group); err != nil {
-		return nil, nil, fmt.Errorf("source: %w", err)
-	}
-	if dst, err = c.dst.Tables(ctx, c.to.Group); err != nil {
-		return nil, nil, fmt.Errorf("destination: %w", err)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		var err error
+		if src, err = c.src.Tables(gctx, c.from.Group); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		var err error
+		if dst, err = c.dst.Tables(gctx, c.to.Group); err != nil {
+			return fmt.Errorf("destination: %w", err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
 	}
 	if diff := Differences(schemaOf(src), schemaOf(dst)); len(diff) > 0 {
 		return nil, nil, &SchemaError{Differences: diff}

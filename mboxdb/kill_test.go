@@ -211,3 +211,41 @@ func TestStoppedBetweenDeleteAndInsert(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Remove(ctx, nil))
 }
+
+// A destination that crashes loses its last second: rows, and what the copy remembers of them, alike. Nobody is taken for a foreign writer.
+func TestDestinationCrashes(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 400)
+	u := m.mutator(t, 14)
+	rng := rand.New(rand.NewPCG(14, 14))
+	cut := 0
+	for i := range 4 {
+		for range 200 {
+			mutations[rng.IntN(len(mutations))].f(u)
+		}
+		c := m.copy(t)
+		c.InPieces()
+		crashed := make(chan error, 1)
+		timer := time.AfterFunc(time.Duration(rng.IntN(1000))*time.Millisecond, func() { crashed <- m.dst.KillMySQL(ctx) })
+		_, err := c.Presync(ctx)
+		if timer.Stop() {
+			require.NoError(t, m.dst.KillMySQL(ctx))
+		} else {
+			require.NoError(t, <-crashed)
+		}
+		if err != nil {
+			cut++
+			require.NotErrorIs(t, err, mboxdb.ErrForeignWriter)
+		}
+		require.NoError(t, m.dst.StartMySQL(ctx))
+		m.opt.Claim.Fence++
+		require.NoError(t, m.dstDB.Claim(ctx, m.opt.Claim))
+		catchUp(t, m.copy(t), fmt.Sprint("crash ", i))
+		m.requireSame(t, fmt.Sprint("crash ", i))
+		if i == 1 {
+			require.NoError(t, m.copy(t).Remove(ctx, nil))
+		}
+	}
+	t.Logf("presync was cut %d times of 4", cut)
+	require.NoError(t, m.copy(t).Remove(ctx, nil))
+}

@@ -23,7 +23,7 @@ const (
 type Class string
 
 const (
-	Bucketed  Class = "bucketed"  // large, and keyed by item id: can be cut into ranges
+	Bucketed  Class = "bucketed"  // large, and each row belongs to an item: can be cut into ranges of ids
 	Wholesale Class = "wholesale" // small or keyless: only as a whole
 	Never     Class = "never"     // stays with its server: volume_blobs is rebuilt there, deleted_account is not about a mailbox that exists
 	Skipped   Class = "skipped"   // not known; the caller's policy leaves it behind
