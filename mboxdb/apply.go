@@ -77,7 +77,7 @@ func (b cellBatch) whole() []span {
 	}
 	var out []span
 	for _, c := range b.cells {
-		out = joined(out, spanOf(c.n, b.t.width))
+		out = joined(out, b.t.spanOf(c))
 	}
 	return out
 }

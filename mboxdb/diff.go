@@ -41,9 +41,14 @@ type tableDiff struct {
 // bucketOf is the bucket that a cell lies in.
 func (t *tableDiff) bucketOf(n int64) int64 { return n / (bucketIDs / t.width) }
 
-// A cellDiff is a cell that differs.
+// spanOf are the ids of a cell.
+func (t *tableDiff) spanOf(c *cellDiff) span {
+	return span{spanOf(c.n, t.width).lo, spanOf(c.last, t.width).hi}
+}
+
+// A cellDiff is a cell that differs; or several of one bucket, side by side, that the destination has no rows in.
 type cellDiff struct {
-	n              int64
+	n, last        int64
 	src, dst       digest // of the whole cell
 	ids            []span // of rows that differ; nil in a table that is taken as a whole
 	insert, delete int64  // rows of those ids, at the source and at the destination
@@ -346,15 +351,23 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 	var srcSum, dstSum digest
 	buckets := map[int64]digest{}
 	touched := map[int64]bool{}
+	var before *cellDiff // the cell before this one, if it differs
 	for n, d := range merge(src, dst) {
 		srcSum, dstSum = srcSum.plus(d[0]), dstSum.plus(d[1])
 		if d[1].rows > 0 {
 			buckets[u.t.bucketOf(n)] = buckets[u.t.bucketOf(n)].plus(d[1])
 		}
-		if d[0] != d[1] {
-			touched[u.t.bucketOf(n)] = true
-			differ = append(differ, &cellDiff{n: n, src: d[0], dst: d[1]})
+		if d[0] == d[1] {
+			before = nil
+			continue
 		}
+		touched[u.t.bucketOf(n)] = true
+		if before != nil && before.dst.rows == 0 && d[1].rows == 0 && u.t.bucketOf(before.n) == u.t.bucketOf(n) {
+			before.last, before.src = n, before.src.plus(d[0])
+			continue
+		}
+		before = &cellDiff{n: n, last: n, src: d[0], dst: d[1]}
+		differ = append(differ, before)
 	}
 	if differ, err = df.narrow(ctx, s, u.t, differ); err != nil {
 		return err
@@ -375,7 +388,7 @@ func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*c
 	byNumber := map[int64]*cellDiff{}
 	var look []span
 	for _, c := range cells {
-		whole := spanOf(c.n, t.width)
+		whole := t.spanOf(c)
 		switch {
 		case t.src.bucket == "":
 			c.insert, c.delete = c.src.rows, c.dst.rows

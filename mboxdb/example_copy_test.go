@@ -86,3 +86,16 @@ func ExampleBlob() {
 	fmt.Println(v.Path + "/" + v.MailboxDir(1052700) + "/" + v.BlobName(b.Item, b.ModContent))
 	// Output: /opt/zimbra/store/1/1052700/msg/0/257-3.msg
 }
+
+// Rows under the reserved id that are not as the copy left them are somebody else's work. A person decides; Load and Remove begin anew.
+func ExampleForeignWriterError() {
+	err := fmt.Errorf("presync: diff: %w", &mboxdb.ForeignWriterError{Buckets: []mboxdb.ForeignBucket{{
+		Table: "mboxgroup.mail_item", From: 0, To: 1023, Left: 301, Is: 300,
+		Keys: []mboxdb.KeyMismatch{{Key: "id=257", Kind: "missing"}},
+	}}})
+	if errors.Is(err, mboxdb.ErrForeignWriter) {
+		fmt.Println(err)
+	}
+	// Output:
+	// presync: diff: mboxdb: somebody else wrote under the reserved id: mboxgroup.mail_item ids 0 to 1023 (301 rows were left, 300 are there): id=257 missing
+}
