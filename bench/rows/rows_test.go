@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,18 +64,21 @@ func measure(b *testing.B, items int) {
 		runs = 3
 	}
 	for range runs {
+		before := m.cpu(b)
 		classic = append(classic, timed(func() { m.pipeline(b) }))
+		b.Logf("pipeline: %s; %s", classic[len(classic)-1], m.cpu(b).minus(before))
 		require.NoError(b, m.copy(b).Remove(ctx, nil))
 
 		c := m.copy(b)
 		stop := watch(&peak)
 		var p mboxdb.Presynced
+		before = m.cpu(b)
 		first = append(first, timed(func() {
 			var err error
 			p, err = c.Presync(ctx)
 			require.NoError(b, err)
 		}))
-		b.Logf("presync: %d rows in %d passes, %s; pipeline %s", p.Rows, p.Passes, first[len(first)-1], classic[len(classic)-1])
+		b.Logf("presync: %d rows in %d passes, %s; %s", p.Rows, p.Passes, first[len(first)-1], m.cpu(b).minus(before))
 		for _, change := range []struct {
 			rows int
 			to   *[]time.Duration
@@ -82,6 +86,7 @@ func measure(b *testing.B, items int) {
 			m.change(b, change.rows)
 			var d *mboxdb.Difference
 			var found, applied time.Duration
+			before := m.cpu(b)
 			*change.to = append(*change.to, timed(func() {
 				var err error
 				found = timed(func() { d, err = c.Diff(ctx) })
@@ -92,7 +97,8 @@ func measure(b *testing.B, items int) {
 				require.NoError(b, err)
 			}))
 			took := (*change.to)[len(*change.to)-1]
-			b.Logf("%d changed: %d rows deleted and written; found in %s, applied in %s, proven in %s", change.rows, d.Rows(), found, applied, took-found-applied)
+			b.Logf("%d changed: %d rows deleted and written; found in %s, applied in %s, proven in %s; %s", change.rows, d.Rows(), found, applied,
+				took-found-applied, m.cpu(b).minus(before))
 		}
 		stop()
 		_, err := c.Verify(ctx)
@@ -104,6 +110,37 @@ func measure(b *testing.B, items int) {
 	fmt.Printf("RATIO first-copy %.1f\n", ratio(classic, first))
 	fmt.Printf("RATIO in-lock %.1f\n", ratio(classic, lock))
 	fmt.Printf("RATIO in-lock-5000 %.1f\n", ratio(classic, lock5000))
+}
+
+// A cpu is processor time in seconds: of the two database servers, and of this process with those that it started. Unlike time on a clock it says
+// something on a machine that has other things to do.
+type cpu struct{ src, dst, here float64 }
+
+func (c cpu) minus(o cpu) cpu { return cpu{c.src - o.src, c.dst - o.dst, c.here - o.here} }
+
+func (c cpu) String() string {
+	return fmt.Sprintf("CPU: source %.2f s, destination %.2f s, here %.2f s", c.src, c.dst, c.here)
+}
+
+func (m *move) cpu(b *testing.B) cpu {
+	b.Helper()
+	of := func(s *lab.Store) float64 {
+		var out strings.Builder
+		require.NoError(b, s.Run(b.Context(), []string{"sh", "-c", `cat "/proc/$(cat "$1")/stat"`, "sh", s.Home + "/log/mysql.pid"}, nil, &out))
+		fields := strings.Fields(out.String()[strings.LastIndexByte(out.String(), ')')+1:])
+		user, err := strconv.Atoi(fields[11])
+		require.NoError(b, err)
+		system, err := strconv.Atoi(fields[12])
+		require.NoError(b, err)
+		return float64(user+system) / 100
+	}
+	c := cpu{src: of(m.src), dst: of(m.dst)}
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		require.NoError(b, syscall.Getrusage(who, &r))
+		c.here += time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
+	}
+	return c
 }
 
 func timed(f func()) time.Duration {
