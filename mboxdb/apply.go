@@ -70,18 +70,6 @@ func (b cellBatch) ids() []span {
 	return out
 }
 
-// whole are the cells of a batch, as ids.
-func (b cellBatch) whole() []span {
-	if b.t.src.bucket == "" {
-		return nil
-	}
-	var out []span
-	for _, c := range b.cells {
-		out = joined(out, b.t.spanOf(c))
-	}
-	return out
-}
-
 // An applier is one run of Apply.
 type applier struct {
 	*Copy
@@ -297,7 +285,7 @@ func (a *applier) flight(ctx context.Context, tx querier, b cellBatch) error {
 	return a.record(ctx, tx, b.t.dst.String(), buckets)
 }
 
-// landed notes what a transaction leaves in a batch's buckets: what Diff found in them, with the digests of the cells that differed replaced
+// landed notes what a transaction leaves in a batch's buckets: what Diff found in them, with the digests of the rows that differed replaced
 // by what they are now. A table that is copied for the first time stays in flight until the next Diff, which digests everything anyway.
 func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
 	if b.t.unread {
@@ -318,7 +306,7 @@ func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
 		d := at(b.t.bucketOf(c.n))
 		*d = d.minus(c.dst)
 	}
-	now, err := a.dest(tx).digests(ctx, b.t.dst, nil, b.t.width, b.whole())
+	now, err := a.dest(tx).digests(ctx, b.t.dst, nil, b.t.width, b.ids())
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 const (
 	// cellIDs is how many ids share a digest when differences are looked for: few, because every row of a cell that differs is looked at
 	// once more, and changes lie scattered.
-	cellIDs = 16
+	cellIDs = 32
 	// bucketIDs is how many ids share a digest in what a copy remembers of its writing.
 	bucketIDs = 1024
 )

@@ -49,7 +49,7 @@ func (t *tableDiff) spanOf(c *cellDiff) span {
 // A cellDiff is a cell that differs; or several of one bucket, side by side, that the destination has no rows in.
 type cellDiff struct {
 	n, last        int64
-	src, dst       digest // of the whole cell
+	src, dst       digest // of the rows that differ
 	ids            []span // of rows that differ; nil in a table that is taken as a whole
 	insert, delete int64  // rows of those ids, at the source and at the destination
 }
@@ -98,7 +98,7 @@ func (d *Difference) Tables() []TableDifference {
 	return out
 }
 
-// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, 16 ids to a digest; where two
+// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, 32 ids to a digest; where two
 // digests differ, by id. What it finds equal is proven equal, as long as neither side changes: Prove, after Apply, looks only at the rest.
 // Where a mailbox is in use, rows that change meanwhile may be found or not.
 //
@@ -396,6 +396,7 @@ func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*c
 			c.ids, c.insert, c.delete = []span{whole}, c.src.rows, c.dst.rows
 		default:
 			byNumber[c.n] = c
+			c.src, c.dst = digest{}, digest{} // what narrow is about to find
 			look = append(look, whole)
 		}
 	}
@@ -423,6 +424,7 @@ func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*c
 			if c == nil {
 				return nil, errors.New("a digest of an id that was not asked for")
 			}
+			c.src, c.dst = c.src.plus(d[0]), c.dst.plus(d[1])
 			c.insert, c.delete = c.insert+d[0].rows, c.delete+d[1].rows
 			if last == c {
 				c.ids[len(c.ids)-1].hi = id

@@ -1,6 +1,7 @@
 package mboxdb
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -63,24 +64,20 @@ func (s side) digests(ctx context.Context, t Table, skip []string, width int64, 
 	var cells []cell
 	for part := range pieces(spans, spansPerStatement) {
 		err := each(ctx, s.q, sqlDigests(t, s.group, s.id, skip, s.locators, width, part), nil, func(rows *sql.Rows) error {
-			var c cell
-			var n sql.NullInt64
-			var digested int64
-			var high, low sql.RawBytes
-			if err := rows.Scan(&n, &c.rows, &digested, &high, &c.highXor, &low, &c.lowXor); err != nil {
-				return errors.New("a digest has an unexpected type")
+			var line sql.RawBytes
+			if err := rows.Scan(&line); err != nil {
+				return err
 			}
-			if digested != c.rows {
+			c, digested, err := parseCell(line)
+			switch {
+			case err != nil:
+				return err
+			case digested != c.rows:
 				return fmt.Errorf("%d rows are longer than max_allowed_packet", c.rows-digested)
-			}
-			var err error
-			if c.highSum, err = modulo(high); err == nil {
-				c.lowSum, err = modulo(low)
-			}
-			if c.n = n.Int64; c.rows > 0 {
+			case c.rows > 0:
 				cells = append(cells, c)
 			}
-			return err
+			return nil
 		})
 		if err != nil {
 			return nil, fmt.Errorf("digest of %s: %w", t.in(s.group), err)
@@ -89,22 +86,47 @@ func (s side) digests(ctx context.Context, t Table, skip []string, width int64, 
 	return gathered(cells), nil
 }
 
-// modulo takes a sum of 64-bit numbers back to 64 bits.
-func modulo(sum []byte) (uint64, error) {
-	if len(sum) == 0 {
-		return 0, errNoSum
+// parseCell reads a line of sqlDigests, and how many of its rows have a digest.
+func parseCell(line []byte) (c cell, digested int64, err error) {
+	var v [7]uint64
+	rest := line
+	for i := range v {
+		word, after, more := bytes.Cut(rest, []byte(" "))
+		if more != (i < len(v)-1) {
+			return c, 0, errNoDigest
+		}
+		negative := i == 0 && len(word) > 1 && word[0] == '-'
+		if negative {
+			word = word[1:]
+		}
+		if v[i], err = modulo(word); err != nil {
+			return c, 0, err
+		}
+		if negative {
+			v[i] = -v[i]
+		}
+		rest = after
+	}
+	c.n, c.digest = int64(v[0]), digest{rows: int64(v[1]), highSum: v[3], highXor: v[4], lowSum: v[5], lowXor: v[6]}
+	return c, int64(v[2]), nil
+}
+
+// modulo takes a decimal number to 64 bits.
+func modulo(digits []byte) (uint64, error) {
+	if len(digits) == 0 {
+		return 0, errNoDigest
 	}
 	var n uint64
-	for _, c := range sum {
-		if c < '0' || c > '9' {
-			return 0, errNoSum
+	for _, d := range digits {
+		if d < '0' || d > '9' {
+			return 0, errNoDigest
 		}
-		n = n*10 + uint64(c-'0') // what does not fit is what the modulus takes away
+		n = n*10 + uint64(d-'0') // what does not fit is what the modulus takes away
 	}
 	return n, nil
 }
 
-var errNoSum = errors.New("the server's sum is no number")
+var errNoDigest = errors.New("the server's answer is no digest")
 
 const locatorColumn = "locator"
 

@@ -7,7 +7,7 @@ import (
 )
 
 // Prove proves that the group's tables are equal on both sides after d was applied: what Diff found equal was proven then, and the digests of
-// the rest are compared again, 16 ids to a digest. That holds if neither side changed since Diff began, other than by Apply; where one may have,
+// the rows that differed are compared again. That holds if neither side changed since Diff began, other than by Apply; where one may have,
 // Verify looks at everything. It does not count rows that refer to nothing, as Verify does: equal tables have equal references. It looks for
 // rows under the reserved id where none may be.
 //
@@ -62,7 +62,7 @@ func (c *Copy) proveDifference(ctx context.Context, d *Difference) ([]TableProof
 	return proofs, nil
 }
 
-// again digests the cells that differed once more, and returns both sides' digests of the whole table and the cells that differ now.
+// again digests the rows that differed once more, and returns both sides' digests of the whole table and the cells that differ now.
 func (t *tableDiff) again(ctx context.Context, s *sides) (srcSum, dstSum digest, differ []span, err error) {
 	srcSum, dstSum = t.srcSum, t.dstSum
 	if len(t.cells) == 0 {
@@ -72,7 +72,7 @@ func (t *tableDiff) again(ctx context.Context, s *sides) (srcSum, dstSum digest,
 		srcSum, dstSum = srcSum.minus(c.src), dstSum.minus(c.dst)
 	}
 	var src, dst []cell
-	spans := cellBatch{t: t, cells: t.cells}.whole()
+	spans := cellBatch{t: t, cells: t.cells}.ids()
 	err = s.both(ctx, func(ctx context.Context, s side) error {
 		var err error
 		src, err = s.digests(ctx, t.src, nil, t.width, spans)

@@ -253,7 +253,8 @@ func sqlMappedLocator(value string, locators map[VolumeID]VolumeID) string {
 	return b.String()
 }
 
-// sqlDigests are the digests of a table's rows by cell: its number, rows, rows with a digest, and the halves' sums and exclusive ors. A cell
+// sqlDigests are the digests of a table's rows by cell: its number, rows, rows with a digest, and the halves' sums and exclusive ors, with blanks
+// in between: one column is read much faster than seven. A cell
 // is what an integer division of the bucket column by width gives; width 0 takes all rows as one. The limits keep the server from putting
 // an inner expression in the place of each of its uses.
 func sqlDigests(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, width int64, spans []span) string {
@@ -266,7 +267,7 @@ func sqlDigests(t Table, group int, id MailboxID, skip []string, locators map[Vo
 	rows := "SELECT " + cell + " AS cell,CAST(" + sqlRowDigest(t, skip, locators) + " AS BINARY) AS h" + sqlWhere(t, group, id) + sqlSpans(t, spans) + unmerged
 	halves := "SELECT cell,CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED) AS high,CAST(CONV(RIGHT(h,16),16,10) AS UNSIGNED) AS low" +
 		" FROM (" + rows + ") r" + unmerged
-	return "SELECT MIN(cell),COUNT(*),COUNT(high),CAST(COALESCE(SUM(high),0) AS CHAR),BIT_XOR(high),CAST(COALESCE(SUM(low),0) AS CHAR),BIT_XOR(low)" +
+	return "SELECT CONCAT_WS(' ',COALESCE(MIN(cell),0),COUNT(*),COUNT(high),COALESCE(SUM(high),0),BIT_XOR(high),COALESCE(SUM(low),0),BIT_XOR(low))" +
 		" FROM (" + halves + ") d" + by
 }
 
