@@ -30,9 +30,10 @@ race: deps
 saboteurs: ## each of them must be noticed
 	sh scripts/saboteurs.sh
 
-soak: deps ## the long proofs: killed at every write of a journal, in every way; faults in pairs
+soak: deps ## the long proofs: killed at every write of a journal, in every way, and more
 	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run TestFaultsInPairs ./zimbra/zimbratest
-	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites|TestDestinationCrashes' ./examples/mover
+	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run TestKilled ./mboxdb
+	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites|TestDestinationCrashes|TestRolledBackAtEveryStep' ./examples/mover
 
 fuzz:
 	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

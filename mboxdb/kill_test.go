@@ -27,7 +27,7 @@ import (
 const childEnv = "ZMLIFT_MBOXDB_CHILD"
 
 // kills is how often a process is killed; ZMLIFT_SOAK=1: 100 times.
-const kills = 15
+const kills = 5
 
 type childSpec struct {
 	Src, Dst childServer

@@ -19,7 +19,7 @@ import (
 const soakEnv = "ZMLIFT_SOAK"
 
 // TestKilledAtJournalWrites kills the program with SIGKILL right before and right after a write of its journal, and has another process
-// carry the move on or take it back. Every fifth write is tried in one of the four ways; with ZMLIFT_SOAK=1 every write in all of them.
+// carry the move on or take it back. Every tenth write is tried in one of the four ways; with ZMLIFT_SOAK=1 every write in all of them.
 func TestKilledAtJournalWrites(t *testing.T) {
 	l := lab.Shared(t)
 	s := newSite(t, l)
@@ -35,7 +35,7 @@ func TestKilledAtJournalWrites(t *testing.T) {
 
 	writes := s.writes(t)
 	ways := []struct{ when, verb string }{{"before", "resume"}, {"after", "rollback"}, {"before", "rollback"}, {"after", "resume"}}
-	step, left, ended := 5, 0, map[bool]int{}
+	step, left, ended := 10, 0, map[bool]int{}
 	if os.Getenv(soakEnv) != "" {
 		step = 1
 	}

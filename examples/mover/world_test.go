@@ -51,6 +51,9 @@ func (a *app) runIn(t *testing.T, p *zimbratest.Process, args ...string) result 
 // well is a process in which nothing goes wrong.
 func well(w *zimbratest.World) *zimbratest.Process { return w.Process("well", zimbratest.Fault{}) }
 
+// outage is how long a server is down, which is longer than a move tries.
+const outage = 15 * time.Minute
+
 // failing is a process in which the effect with that name goes wrong, the first one after another effect if that is given. It is for the
 // last of these command lines (the verb move, if there are none), after the others went well.
 func failing(t *testing.T, w *zimbratest.World, kind zimbratest.FaultKind, name, after string, lines ...[]string) *zimbratest.Process {
@@ -75,7 +78,11 @@ func failing(t *testing.T, w *zimbratest.World, kind zimbratest.FaultKind, name,
 		_, err := fmt.Sscanf(strings.TrimPrefix(line, "probe"), "%d", &n)
 		require.NoError(t, err, line)
 		if passed && strings.HasSuffix(line, " "+name) {
-			return w.Process("mover", zimbratest.Fault{Kind: kind, At: n})
+			f := zimbratest.Fault{Kind: kind, At: n}
+			if kind == zimbratest.Down {
+				f.Delay = int(outage.Seconds())
+			}
+			return w.Process("mover", f)
 		}
 		passed = passed || strings.HasSuffix(line, " "+after)
 	}
@@ -259,8 +266,15 @@ func TestOverBudget(t *testing.T) {
 func TestAfterTheCommit(t *testing.T) {
 	w := zimbratest.New()
 	r := runIn(t, failing(t, w, zimbratest.Fail, "mailboxd.Load mail2.test", ""), move...)
+	require.Zero(t, r.code, r.err)
+	require.Contains(t, r.err, "again in 1.0 s: ")
+	require.Empty(t, w.Check())
+
+	w = zimbratest.New()
+	r = runIn(t, failing(t, w, zimbratest.Down, "mailboxd.Load mail2.test", ""), move...)
 	require.Equal(t, exitDecide, r.code, r.err)
 	require.Contains(t, r.err, "may be locked out; run: mover resume alice@test.example")
+	w.Wait(outage)
 	r = runIn(t, well(w), "rollback", zimbratest.Alice)
 	require.Equal(t, exitFailed, r.code, r.err)
 	require.Contains(t, r.err, "committed")
