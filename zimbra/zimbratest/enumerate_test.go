@@ -189,7 +189,7 @@ func TestFaultsInPairs(t *testing.T) {
 			continue
 		}
 		t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", r, r.hit, strings.Join(r.bad, "\n  "))
-		if failures++; failures == 10 {
+		if failures++; failures == 3 {
 			t.Fatal("stopped: the rest would say the same")
 		}
 	}
@@ -240,7 +240,7 @@ func TestEveryFault(t *testing.T) {
 			continue
 		}
 		t.Errorf("ZMLIFT_FAULT=%q at %s:\n  %s", r, r.hit, strings.Join(r.bad, "\n  "))
-		if failures++; failures == 10 {
+		if failures++; failures == 3 {
 			t.Fatalf("stopped after %d of %d histories: the rest would say the same", runs, len(all))
 		}
 	}
