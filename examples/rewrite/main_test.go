@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/zmlift/zmlift/internal/lab"
 	"github.com/zmlift/zmlift/sqlrewrite"
 )
 
@@ -118,6 +119,7 @@ func (failing) Write([]byte) (int, error) { return 0, errFull }
 // TestMemory passes rows of 16 MB, with values of more than 1 MB in columns that no rule names, and asks the kernel what the program needed.
 func TestMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
+		lab.Note("*** memory of examples/rewrite NOT MEASURED: only Linux says how much a process had")
 		t.Skip("only Linux says how much memory a process had")
 	}
 	cmd := exec.CommandContext(t.Context(), program(t), "-rules", file(t, `{"rules":[{"table":"t","column":"id","map":{"1234":"91234"}}]}`), "-complete")
