@@ -36,7 +36,7 @@ func (c *Copy) readLedger(ctx context.Context, q querier) (ledger, error) {
 		var bucket int64
 		var text sql.NullString
 		if err := rows.Scan(&table, &bucket, &text); err != nil {
-			return errLedger
+			return fmt.Errorf("%w: %w", errLedger, err)
 		}
 		if table == begun {
 			id = text.String
