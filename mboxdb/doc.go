@@ -35,12 +35,13 @@
 //
 // # Digests
 //
-// A row's digest is the MD5 of all its columns, in the order of their names, joined so that no two different rows make the same bytes: text
+// A row's digest is the SHA-1 of all its columns, in the order of their names, joined so that no two different rows make the same bytes: text
 // as UTF-8, everything else as ASCII, a byte FF in between, and a byte FE for NULL; neither occurs in UTF-8. The mailbox id is left out (it
-// selects the rows), and locators go through the map. A digest of many rows is their number and, for each half of the MD5s as a 64-bit
-// number, the sum and the exclusive or. Computed in the server, it takes no order, counts equal rows of keyless tables, and travels as
-// five numbers. Two sets of rows that differ have equal digests with a probability of about 2^-128 if MD5 behaves as random; nobody here has
-// a reason to build collisions against their own mailbox.
+// selects the rows), and locators go through the map. A digest of many rows is their number and, for the first and the last 64 bits of each
+// row's SHA-1 as a number, the sum and the exclusive or. Computed in the server, it takes no order, counts equal rows of keyless tables, and
+// travels as five numbers. Two sets of rows that differ have equal digests with a probability of about 2^-128 if SHA-1 behaves as random;
+// nobody here has a reason to build collisions against their own mailbox. MariaDB computes SHA-1 faster than MD5, much faster where the
+// processor has instructions for it.
 //
 // # Rows ahead, and the difference in the lock
 //

@@ -128,7 +128,7 @@ func TestPresyncIsFenced(t *testing.T) {
 	_, err = c.Apply(ctx, d2)
 	require.ErrorIs(t, err, mboxdb.ErrPublished)
 	_, err = c.Apply(ctx, d)
-	require.NoError(t, err, "nothing to do")
+	require.ErrorIs(t, err, mboxdb.ErrPublished, "with nothing to do, too")
 
 	require.NoError(t, c.Unpublish(ctx, nil))
 	catchUp(t, c, "unpublished")

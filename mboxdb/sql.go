@@ -213,7 +213,7 @@ func sqlInsert(t Table, group int) string {
 	return "INSERT INTO " + t.quoted(group) + " (" + sqlColumnList(t.dumped()) + ") VALUES\n"
 }
 
-// sqlRowDigest is the MD5 of a row's columns, as doc.go describes it; columns in skip are left out. The separators are bytes, which makes bytes
+// sqlRowDigest is the SHA-1 of a row's columns, as doc.go describes it; columns in skip are left out. The separators are bytes, which makes bytes
 // of everything: no server converts a text on the way. A value of CONCAT_WS that would be longer than max_allowed_packet is NULL.
 func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string {
 	exprs := []string{"UNHEX('FF')"}
@@ -239,7 +239,7 @@ func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string
 	if len(exprs) == 1 {
 		exprs = append(exprs, "''")
 	}
-	return "MD5(CONCAT_WS(" + strings.Join(exprs, ",") + "))"
+	return "SHA1(CONCAT_WS(" + strings.Join(exprs, ",") + "))"
 }
 
 // sqlMappedLocator is what a source's locator must be at the destination. One that the map does not have gets a value that no row may have.

@@ -112,6 +112,15 @@ func (mv *Move) presyncFiles(ctx context.Context) (any, error) {
 	}
 }
 
+// presyncRows copies rows while the user works, so that only what changes from here on is left for the lock. Rows that an earlier run
+// published stay as they are until unpublish: only under a new lock is it certain that that run commits no more.
+func (mv *Move) presyncRows(ctx context.Context) (any, error) {
+	if mv.st.published {
+		return nil, nil
+	}
+	return some(mv.copy.Rows.Presync(ctx))
+}
+
 // ready looks at both ends once more before anyone is locked out.
 func (mv *Move) ready(ctx context.Context) (any, error) {
 	if err := mv.copy.Fence.Held(ctx); err != nil {

@@ -45,6 +45,14 @@ type transfer struct {
 	srcDB, dstDB *mboxdb.DB
 	claim        mboxdb.Claim   // the last that was made; the zero Claim holds nothing
 	to           mboxdb.Mailbox // what is reserved, once known
+	carried      *carrier       // what the claim carries rows with, once it does
+}
+
+// A carrier is the pair of mailboxes as one claim carries rows between them.
+type carrier struct {
+	*mboxdb.Copy
+	claim mboxdb.Claim
+	found *mboxdb.Difference // what Load found and made equal last; nil: it did not
 }
 
 // reserved is the mailbox that the destination has reserved for the account. A rollback in a new process asks for it.
@@ -191,9 +199,12 @@ func (r rows) copy(ctx context.Context) (*mboxdb.Copy, error) {
 	return r.pair(to, func(context.Context, io.Writer, io.Reader) error { return errors.New("this copy carries no rows") })
 }
 
-// carrier is the pair of mailboxes, ready to carry rows. The source is asked for its tables here and not when the dump comes: the dump's
-// session holds a connection then, and moves that ask for more while they hold some wait for each other.
-func (r rows) carrier(ctx context.Context) (*mboxdb.Copy, error) {
+// carrier is the pair of mailboxes, ready to carry rows, the same one as long as the claim is. The source is asked for its tables here and not
+// when a dump comes: the dump's session holds a connection then, and moves that ask for more while they hold some wait for each other.
+func (r rows) carrier(ctx context.Context) (*carrier, error) {
+	if r.carried != nil && r.carried.claim == r.claim {
+		return r.carried, nil
+	}
 	to, err := r.reserved(ctx)
 	if err != nil {
 		return nil, err
@@ -207,16 +218,22 @@ func (r rows) carrier(ctx context.Context) (*mboxdb.Copy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rewrite: %w", err)
 	}
-	return r.pair(to, func(ctx context.Context, dst io.Writer, src io.Reader) error {
+	c, err := r.pair(to, func(ctx context.Context, dst io.Writer, src io.Reader) error {
 		_, err := w.Rewrite(ctx, dst, src)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	r.carried = &carrier{Copy: c, claim: r.claim}
+	return r.carried, nil
 }
 
 // pair is the source's mailbox and the reserved one; rewrite maps the ids in a dump of the source's.
 func (r rows) pair(to mboxdb.Mailbox, rewrite func(ctx context.Context, dst io.Writer, src io.Reader) error) (*mboxdb.Copy, error) {
 	return mboxdb.NewCopy(r.dstDB, r.srcDB, to, *r.plan.Source.Mailbox, &mboxdb.CopyOptions{
 		Claim: r.claim, Rewrite: rewrite, Volumes: r.plan.Volumes, IndexVolume: r.plan.IndexVolume, Address: r.plan.Account.Name,
+		Streams:  rowStreams,
 		Progress: func(done, total int64) { r.progress(Progress{Done: done, Total: total, Unit: "rows"}) },
 	})
 }
@@ -254,21 +271,44 @@ func rewriteRules(tables []mboxdb.Table, from, to mboxdb.Mailbox, locators map[s
 
 func (r rows) Quiet(ctx context.Context) error { return r.srcDB.Quiet(ctx, quietWait) }
 
-func (r rows) Load(ctx context.Context) (mboxdb.Summary, error) {
+func (r rows) Presync(ctx context.Context) (mboxdb.Presynced, error) {
 	c, err := r.carrier(ctx)
 	if err != nil {
-		return mboxdb.Summary{}, err
+		return mboxdb.Presynced{}, err
 	}
-	sum, err := c.Load(ctx)
-	return sum, ours(err)
+	c.found = nil
+	p, err := c.Presync(ctx)
+	return p, ours(err)
 }
 
+func (r rows) Load(ctx context.Context) (mboxdb.Applied, error) {
+	c, err := r.carrier(ctx)
+	if err != nil {
+		return mboxdb.Applied{}, err
+	}
+	c.found = nil
+	d, err := c.Diff(ctx)
+	if err != nil {
+		return mboxdb.Applied{}, err
+	}
+	a, err := c.Apply(ctx, d)
+	if err == nil {
+		c.found = d
+	}
+	return a, ours(err)
+}
+
+// Verify compares again only the rows that Load found to differ, as long as nobody can have written since: that is what the lockout is for.
+// Without one, everything.
 func (r rows) Verify(ctx context.Context) ([]TableProof, error) {
-	c, err := r.copy(ctx)
+	c, err := r.carrier(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return c.Verify(ctx)
+	if c.found == nil || r.src.Mailboxd == nil {
+		return c.Verify(ctx)
+	}
+	return c.Prove(ctx, c.found)
 }
 
 func (r rows) Undoable(ctx context.Context) (Undo, error) {

@@ -69,9 +69,14 @@ type Rows interface {
 	Reserve(ctx context.Context) (Reservation, error)
 	// Quiet waits until no transaction that changed rows and began before the call is open at the source.
 	Quiet(ctx context.Context) error
-	// Load makes the rows of the group database under the reserved id a copy of the source's. Nothing can see them before Publish.
-	Load(ctx context.Context) (mboxdb.Summary, error)
-	// Verify compares every loaded table by digest, and the destination's references; *mboxdb.MismatchError when they differ.
+	// Presync copies the rows of the group database under the reserved id, while the user works. It promises no consistency. Nothing can
+	// see them before Publish. Rows there that are not as this move left them are a *mboxdb.ForeignWriterError.
+	Presync(ctx context.Context) (mboxdb.Presynced, error)
+	// Load makes the rows of the group database under the reserved id equal to the source's: what differs from them is deleted and
+	// written. The mailbox is locked. Errors are those of Presync.
+	Load(ctx context.Context) (mboxdb.Applied, error)
+	// Verify proves by digest that every table of the group database is equal on both sides; *mboxdb.MismatchError when one is not. What
+	// Load found equal under this lock may count as compared, but only where a lockout keeps writers away.
 	Verify(ctx context.Context) ([]TableProof, error)
 	// Publish writes the rows of the zimbra database, the mailbox row last, in one transaction, and forces them to disk. The returned
 	// bytes are what Unpublish needs to put back; they are the same when Publish is repeated.

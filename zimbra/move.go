@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/zmlift/zmlift/mboxdb"
 )
 
 // A Move is one mailbox on its way. It belongs to one goroutine. Its state is its journal: a Move that another process opens after a
@@ -336,6 +338,7 @@ var hints = []struct {
 	{ErrBusy, "wait for the other mover or move, or end it, then run `mover resume ACCOUNT`"},
 	{ErrFenced, "use the state directory of the mover that took over; `mover status ACCOUNT` shows it"},
 	{ErrMaintenance, "set zimbraAccountStatus to what it should be, then run `mover resume ACCOUNT`"},
+	{mboxdb.ErrForeignWriter, "find out who writes under the reserved mailbox id at the destination, then run `mover rollback ACCOUNT` and move it again"},
 	{ErrPlanStale, "run `mover rollback ACCOUNT` and make a new plan"},
 	{ErrOverBudget, "wait for a quieter time, then run `mover resume ACCOUNT`; Limits.LockBudget is the bound"},
 	{ErrCleanupPending, "run `mover resume ACCOUNT` when the servers named here answer again"},

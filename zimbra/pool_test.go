@@ -26,14 +26,14 @@ func TestConnectionsOfAMove(t *testing.T) {
 	defer cancel()
 	require.NoError(t, mv.Run(ctx, zimbra.PhaseFinish))
 	for host, c := range s.conns {
-		require.Equal(t, 2, c.most(), "connections to %s at once", host)
+		require.Equal(t, 3, c.most(), "connections to %s at once", host)
 	}
 }
 
 // TestMovesOnSmallPools has more moves at work than the pools carry, in both directions. Each ends, and none waits for another one for
 // ever: whoever does not fit is told so.
 func TestMovesOnSmallPools(t *testing.T) {
-	for conns, n := range map[int]int{3: 2, 5: 4} {
+	for conns, n := range map[int]int{4: 2, 7: 4} {
 		t.Run(fmt.Sprint(conns), func(t *testing.T) {
 			s := newSite(t, conns)
 			ctx, cancel := context.WithTimeout(t.Context(), moveTime)
@@ -100,7 +100,7 @@ func (b *broadcast) send() {
 
 // TestFullStore holds what there is room for. Whoever does not fit at either store leaves nothing held, and comes in when another one goes.
 func TestFullStore(t *testing.T) {
-	s := newSite(t, 5)
+	s := newSite(t, 7)
 	ctx, cancel := context.WithTimeout(t.Context(), moveTime)
 	defer cancel()
 	account := 0
@@ -118,7 +118,7 @@ func TestFullStore(t *testing.T) {
 		err := third.Hold(ctx)
 		require.ErrorIs(t, err, zimbra.ErrBusy)
 		require.ErrorContains(t, err, s.Stores[0].Host+": ")
-		require.ErrorContains(t, err, "5 connections")
+		require.ErrorContains(t, err, "7 connections")
 	}
 	require.NoError(t, a.Hold(ctx), "no room is needed for what is held")
 	require.NoError(t, a.Release(ctx))
@@ -154,11 +154,11 @@ func TestMovesOfAStore(t *testing.T) {
 
 // TestPoolTooSmall is told at once, and not by ErrBusy: no waiting helps.
 func TestPoolTooSmall(t *testing.T) {
-	s := newSite(t, 2)
+	s := newSite(t, 3)
 	p := &zimbra.Plan{Account: zimbra.Account{ID: "small"}}
 	p.Source.Host, p.Dest.Host = s.Stores[0].Host, s.Stores[1].Host
 	err := s.effects(t, p, "move").Fence.Hold(t.Context())
 	require.ErrorContains(t, err, s.Stores[0].Host+": ")
-	require.ErrorContains(t, err, "2 connections")
+	require.ErrorContains(t, err, "3 connections")
 	require.NotErrorIs(t, err, zimbra.ErrBusy)
 }

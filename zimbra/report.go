@@ -39,7 +39,9 @@ type Report struct {
 	LockedSeconds float64            `json:"locked_seconds"`  // all locks of the move together
 	Tables        []TableProof       `json:"tables,omitempty"`
 	Presynced     FileStats          `json:"presynced"`
-	Blobs         FileStats          `json:"blobs"` // copied under the lock
+	PresyncedRows mboxdb.Presynced   `json:"presynced_rows"` // copied before the lock, by the last run
+	Rows          mboxdb.Applied     `json:"rows"`           // deleted and written under the lock
+	Blobs         FileStats          `json:"blobs"`          // copied under the lock
 	Index         FileStats          `json:"index"`
 	Checked       FileStats          `json:"checked"`
 	Steps         []StepReport       `json:"steps"`
@@ -109,6 +111,12 @@ func reportOf(move string, entries []Entry, st *state) *Report {
 		case stepPresyncFiles:
 			r.Presynced = FileStats{}
 			_ = json.Unmarshal(e.Data, &r.Presynced)
+		case stepPresyncRows:
+			r.PresyncedRows = mboxdb.Presynced{}
+			_ = json.Unmarshal(e.Data, &r.PresyncedRows)
+		case stepLoadRows:
+			r.Rows = mboxdb.Applied{}
+			_ = json.Unmarshal(e.Data, &r.Rows)
 		case stepCopyBlobs:
 			r.Blobs = FileStats{}
 			_ = json.Unmarshal(e.Data, &r.Blobs)

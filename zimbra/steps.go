@@ -21,6 +21,7 @@ const (
 	stepReserve       = "reserve-id"
 	stepMakeTrees     = "make-trees"
 	stepPresyncFiles  = "presync-files"
+	stepPresyncRows   = "presync-rows"
 	stepReady         = "ready"
 	stepLockAccount   = "lock-account"
 	stepWaitLocked    = "wait-directory"
@@ -72,6 +73,7 @@ func steps() []step {
 		{stepReserve, PhasePresync, nil, (*Move).reserve},
 		{stepMakeTrees, PhasePresync, nil, (*Move).makeTrees},
 		{stepPresyncFiles, PhasePresync, nil, (*Move).presyncFiles},
+		{stepPresyncRows, PhasePresync, nil, (*Move).presyncRows}, // after the files, which take longer: so little changes until the lock
 
 		{stepReady, PhaseReady, nil, (*Move).ready},
 

@@ -15,8 +15,8 @@ import (
 type StoreConfig struct {
 	Host string // its zimbraMailHost
 	// DB is a pool to its database server, without a default database. It is the caller's to close, and one Store's only. A move from or to
-	// the store uses two of its connections at most. One more stays free for plans, and for moves that were committed before a crash and have
-	// to be finished. So a pool that SetMaxOpenConns limits to n carries (n-1)/2 moves at once; a limit of less than 3 carries none,
+	// the store uses three of its connections at most. One more stays free for plans, and for moves that were committed before a crash and
+	// have to be finished. So a pool that SetMaxOpenConns limits to n carries (n-1)/3 moves at once; a limit of less than 4 carries none,
 	// and that is an error that names it. Without a limit the server's max_connections is the caller's concern.
 	DB *sql.DB
 	// Files are its disks. A move has up to four commands running there at once. They wait for each other, so there must be room for all of
@@ -59,10 +59,13 @@ type mailstore struct {
 	moves int // under way from here or to here
 }
 
-// moveConns is how many connections of one store's pool a move holds at most: one has the named lock, and one reads or writes. Whoever
+// rowStreams is how many connections of one store's pool a move reads or writes rows with at a time.
+const rowStreams = 2
+
+// moveConns is how many connections of one store's pool a move holds at most: one has the named lock, the others carry rows. Whoever
 // holds these asks for no more, so that moves which all have theirs never wait for each other, also where one reads from a store while
 // it writes to another.
-const moveConns = 2
+const moveConns = 1 + rowStreams
 
 // admit takes room for a move, and does not wait for it.
 func (m *mailstore) admit() error {

@@ -148,6 +148,8 @@ func writeReport(w io.Writer, r *zimbra.Report) {
 	}
 	row("locked out for", "%.1f s", r.LockedSeconds)
 	row("files before the lock", "%s", files(r.Presynced))
+	row("rows before the lock", "%d written", r.PresyncedRows.Rows)
+	row("rows in the lock", "%d deleted, %d written", r.Rows.Deleted, r.Rows.Rows)
 	row("blobs in the lock", "%s", files(r.Blobs))
 	row("index in the lock", "%s", files(r.Index))
 	row("blobs checked", "%d", r.Checked.Checked)

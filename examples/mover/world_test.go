@@ -317,7 +317,7 @@ func TestPresync(t *testing.T) {
 	r := runIn(t, well(w), presync...)
 	require.Zero(t, r.code, r.err)
 	require.NotContains(t, r.err, "locked out")
-	require.Contains(t, r.out, "on the way from mail1.test to mail2.test; presync: presync-files done")
+	require.Contains(t, r.out, "on the way from mail1.test to mail2.test; presync: presync-rows done")
 	r = runIn(t, well(w), "plan", zimbratest.Alice, "--to", zimbratest.Dest)
 	require.Equal(t, exitProblems, r.code)
 	require.Contains(t, r.out, "unfinished-move")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"strconv"
@@ -273,7 +274,7 @@ func (c *containers) startOnce(ctx context.Context, spec boxSpec, ports []int) (
 			Image:        c.image,
 			Cmd:          []string{"sh", "-c", "read -r end"},
 			ExposedPorts: exposed,
-			Labels:       c.labels,
+			Labels:       maps.Clone(c.labels), // which the library writes to
 			Files:        files,
 			// Big enough for every test; what is not used takes no memory.
 			Tmpfs: map[string]string{spec.memory: "rw,exec,mode=0755,size=8g"},

@@ -253,14 +253,20 @@ func (r rows) Quiet(ctx context.Context) error {
 	return r.p.effect("rows.Quiet", func() error { return nil })
 }
 
-func (r rows) Load(ctx context.Context) (out mboxdb.Summary, err error) {
-	return out, r.write("rows.Load", func() error {
-		if _, ok := r.dst().homes[r.account()]; ok {
-			return fmt.Errorf("mailbox %d is published: its rows are mailboxd's", r.id)
-		}
-		r.dst().rows[r.id] = r.mapped()
-		return nil
-	})
+func (r rows) Presync(ctx context.Context) (out mboxdb.Presynced, err error) {
+	return out, r.write("rows.Presync", r.load) // of which the user goes on to change some
+}
+
+func (r rows) Load(ctx context.Context) (out mboxdb.Applied, err error) {
+	return out, r.write("rows.Load", r.load)
+}
+
+func (r rows) load() error {
+	if _, ok := r.dst().homes[r.account()]; ok {
+		return fmt.Errorf("mailbox %d is published: its rows are mailboxd's", r.id)
+	}
+	r.dst().rows[r.id] = r.mapped()
+	return nil
 }
 
 // mapped is the source's rows as they belong at the destination: mail that looks like an id stays as it is.
