@@ -3,7 +3,6 @@ package mboxdb
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -23,9 +22,10 @@ type Applied struct {
 // that is still to go stands in the way of one with the same name or the same message, then the rows are written. Every table is treated for
 // itself; nothing relies on the server's own cascades, which do not run in these sessions.
 //
-// Apply may be repeated with the same d. After an error some of d may have been applied; another Diff says what is left. In a mailbox that is in
-// use a row may have come to stand in another one's way since Diff; then the server's error 1062 ends Apply, and Presync is the one to call.
-// Errors are those of Load, *ForeignWriterError excepted, which Diff alone returns.
+// Apply may be repeated with the same d, as long as the copy has done nothing else since. After an error some of d may have been applied; another
+// Diff says what is left. In a mailbox that is in use a row may have come to stand in another one's way since Diff; then the server's error 1062
+// ends Apply, and Presync is the one to call. Errors are those of Load and Diff: rows that are to go and that are not as Diff saw them are a
+// *ForeignWriterError.
 func (c *Copy) Apply(ctx context.Context, d *Difference) (Applied, error) {
 	a, err := c.apply(ctx, d, nil)
 	if err != nil {
@@ -70,10 +70,38 @@ func (b cellBatch) ids() []span {
 	return out
 }
 
+// gone are the ids that the destination has rows of which have to go; nil: the whole table.
+func (b cellBatch) gone() []span {
+	var out []span
+	for _, c := range b.cells {
+		spans := c.gone
+		if spans == nil {
+			spans = c.ids
+		}
+		if c.delete == 0 {
+			spans = nil
+		}
+		for _, s := range spans {
+			out = joined(out, s)
+		}
+	}
+	return out
+}
+
+// A stage is what a transaction does with its batches.
+type stage int
+
+const (
+	replacing stage = iota // deletes and writes
+	deleting               // the first of two: deletes
+	inserting              // the second: writes
+)
+
 // An applier is one run of Apply.
 type applier struct {
 	*Copy
-	d *Difference
+	d     *Difference
+	again bool // some of it may have been applied already
 
 	mu       sync.Mutex
 	done     Applied
@@ -83,52 +111,39 @@ type applier struct {
 
 // apply leaves out batches whose error tolerate takes; nil takes none.
 func (c *Copy) apply(ctx context.Context, d *Difference, tolerate func(error) bool) (Applied, error) {
-	a := &applier{Copy: c, d: d, tolerate: tolerate, done: Applied{Summary: Summary{Tables: map[string]int64{}}}}
-	if d.to != c.to.ID || d.from != c.from.ID {
-		return a.done, errors.New("the difference is not of this copy")
-	}
-	s, err := c.dst.write(ctx)
-	if err != nil {
+	a := &applier{Copy: c, d: d, tolerate: tolerate, again: d.tried, done: Applied{Summary: Summary{Tables: map[string]int64{}}}}
+	if err := c.current(d); err != nil {
 		return a.done, err
 	}
-	defer s.close()
-	if err := c.checkVolumes(ctx, s); err != nil {
+	d.tried = true
+	if err := c.dst.writing(ctx, func(s *session) error { return c.checkVolumes(ctx, s) }); err != nil {
 		return a.done, err
 	}
 	batches := d.batches(c.sizes.write)
-	if d.Rows() <= c.sizes.atOnce {
-		err = a.atOnce(ctx, s, batches)
+	var err error
+	if d.Rows() <= c.sizes.atOnce { // with nothing to do it still looks whether the claim stands
+		err = a.tolerated(a.transaction(ctx, batches, replacing))
 	} else {
-		err = a.inPieces(ctx, s, batches)
+		err = a.inPieces(ctx, batches)
 	}
 	if err == nil {
-		err = a.settle(ctx, s)
+		err = a.settle(ctx)
 	}
 	return a.done, err
 }
 
-// atOnce applies everything in one transaction. With nothing to do it still looks whether the claim stands.
-func (a *applier) atOnce(ctx context.Context, s *session, batches []cellBatch) error {
-	return a.tolerated(a.transaction(ctx, s, batches, batches))
-}
-
 // inPieces deletes in one round of transactions and writes in another, several at a time.
-func (a *applier) inPieces(ctx context.Context, s *session, batches []cellBatch) error {
+func (a *applier) inPieces(ctx context.Context, batches []cellBatch) error {
 	var stale []cellBatch
 	for _, b := range slices.Backward(batches) { // children first
-		if b.delete > 0 {
+		if b.delete > 0 || a.again {
 			stale = append(stale, b)
 		}
 	}
-	err := a.each(ctx, s, stale, func(ctx context.Context, s *session, b cellBatch) error {
-		return a.transaction(ctx, s, []cellBatch{b}, nil)
-	})
-	if err != nil {
+	if err := a.each(ctx, stale, deleting); err != nil {
 		return err
 	}
-	return a.each(ctx, s, batches, func(ctx context.Context, s *session, b cellBatch) error {
-		return a.tolerated(a.transaction(ctx, s, []cellBatch{b}, []cellBatch{b}))
-	})
+	return a.each(ctx, batches, inserting)
 }
 
 func (a *applier) tolerated(err error) error {
@@ -140,67 +155,59 @@ func (a *applier) tolerated(err error) error {
 	return err
 }
 
-// each has the batches worked off by as many workers as the copy has streams; first is the first one's session, which stays open.
-func (a *applier) each(ctx context.Context, first *session, batches []cellBatch, f func(context.Context, *session, cellBatch) error) error {
-	work := make(chan cellBatch, len(batches))
+// each has the batches worked off by as many workers as the copy has streams.
+func (a *applier) each(ctx context.Context, batches []cellBatch, st stage) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(a.streams())
 	for _, b := range batches {
-		work <- b
-	}
-	close(work)
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range min(a.streams(), len(batches)) {
+		if gctx.Err() != nil {
+			break
+		}
 		g.Go(func() error {
-			s := first
-			if i > 0 {
-				var err error
-				if s, err = a.dst.write(ctx); err != nil {
-					return err
-				}
-				defer s.close()
+			err := a.transaction(gctx, []cellBatch{b}, st)
+			if st == inserting {
+				err = a.tolerated(err)
 			}
-			for b := range work {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if err := f(ctx, s, b); err != nil {
-					return err
-				}
-			}
-			return nil
+			return err
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
-// transaction deletes the rows of some batches and writes those of others. What is deleted and not written is in flight.
-func (a *applier) transaction(ctx context.Context, s *session, remove, write []cellBatch) error {
+// transaction treats some batches in a session of its own.
+func (a *applier) transaction(ctx context.Context, batches []cellBatch, st stage) error {
 	var deleted int64
 	var sum Summary
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := a.unpublished(ctx, tx, a.guard); err != nil {
-			return err
-		}
-		var err error
-		if deleted, err = a.remove(ctx, tx, remove); err != nil {
-			return err
-		}
-		if len(write) == 0 {
-			for _, b := range remove {
-				if err := a.flight(ctx, tx, b); err != nil {
+	again := a.again
+	err := a.dst.writing(ctx, func(s *session) error {
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			deleted, sum = 0, Summary{}
+			if err := a.unpublished(ctx, tx, a.guard); err != nil {
+				return err
+			}
+			if st != inserting || again {
+				var err error
+				if deleted, err = a.remove(ctx, tx, batches, again); err != nil {
 					return err
 				}
 			}
-			return nil
-		}
-		if sum, err = a.write(ctx, tx, write); err != nil {
-			return err
-		}
-		for _, b := range write {
-			if err := a.landed(ctx, tx, b); err != nil {
+			if st == deleting {
+				return a.all(batches, func(b cellBatch) error { return a.flight(ctx, tx, b) })
+			}
+			if len(batches) == 0 {
+				return nil
+			}
+			var err error
+			if sum, err = a.write(ctx, tx, batches); err != nil {
 				return err
 			}
-		}
-		return nil
+			return a.all(batches, func(b cellBatch) error { return a.landed(ctx, tx, b) })
+		})
+		again = true // the commit may have come through
+		return err
 	})
 	if err != nil {
 		return err
@@ -220,14 +227,34 @@ func (a *applier) transaction(ctx context.Context, s *session, remove, write []c
 	return nil
 }
 
-// remove deletes the rows of batches, children first.
-func (a *applier) remove(ctx context.Context, tx querier, batches []cellBatch) (deleted int64, err error) {
+func (a *applier) all(batches []cellBatch, f func(cellBatch) error) error {
+	for _, b := range batches {
+		if err := f(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove deletes the rows of batches, children first: those that Diff saw, which must be there as it saw them; or again, whatever is there.
+func (a *applier) remove(ctx context.Context, tx querier, batches []cellBatch, again bool) (deleted int64, err error) {
 	for _, b := range slices.Backward(batches) {
-		t, ids := b.t.dst, b.ids()
-		if t.bucket != "" && len(ids) == 0 {
+		t, spans := b.t.dst, b.gone()
+		switch {
+		case again:
+			spans = b.ids()
+		case b.delete == 0: // and a range that ends behind the mailbox's last row would wait for the next mailbox's first
+			continue
+		}
+		if t.bucket != "" && len(spans) == 0 {
 			return 0, fmt.Errorf("delete from %s: no ids", t.in(a.to.Group)) // would be all of them
 		}
-		for part := range pieces(ids, spansPerStatement) {
+		if !again {
+			if err := a.unchanged(ctx, tx, b, spans); err != nil {
+				return 0, err
+			}
+		}
+		for part := range pieces(spans, spansPerStatement) {
 			n, err := affect(ctx, tx, sqlDeleteSpans(t, a.to.Group, a.to.ID, part))
 			if err != nil {
 				return 0, fmt.Errorf("delete from %s: %w", t.in(a.to.Group), err)
@@ -236,6 +263,29 @@ func (a *applier) remove(ctx context.Context, tx querier, batches []cellBatch) (
 		}
 	}
 	return deleted, nil
+}
+
+// unchanged compares what a batch is about to delete with what Diff saw there: what somebody else wrote since is not ours to delete.
+func (a *applier) unchanged(ctx context.Context, tx querier, b cellBatch, spans []span) error {
+	var left, is digest
+	for _, c := range b.cells {
+		left = left.plus(c.dst)
+	}
+	cells, err := a.dest(tx).digests(ctx, b.t.dst, nil, 0, spans)
+	if err != nil {
+		return err
+	}
+	for _, c := range cells {
+		is = is.plus(c.digest)
+	}
+	if is == left {
+		return nil
+	}
+	bucket := ForeignBucket{Table: b.t.src.String(), Left: left.rows, Is: is.rows}
+	if len(spans) > 0 {
+		bucket.From, bucket.To = spans[0].lo, spans[len(spans)-1].hi
+	}
+	return &ForeignWriterError{Buckets: []ForeignBucket{bucket}}
 }
 
 // write sends the source's rows of batches through Rewrite into the transaction.
@@ -250,7 +300,7 @@ func (a *applier) write(ctx context.Context, tx querier, batches []cellBatch) (S
 	}
 	var sum Summary
 	err := a.pipe(ctx, func(ctx context.Context, w io.Writer) error {
-		s, err := a.src.open(ctx, sqlSession(a.src.opt.LockWait), sqlReadSnapshot)
+		s, err := a.src.snapshot(ctx)
 		if err != nil {
 			return err
 		}
@@ -315,21 +365,23 @@ func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
 }
 
 // settle puts down the buckets that were in flight and turned out to be as they should be.
-func (a *applier) settle(ctx context.Context, s *session) error {
+func (a *applier) settle(ctx context.Context) error {
 	if !a.d.ledger || !slices.ContainsFunc(a.d.tables, func(t *tableDiff) bool { return len(t.settled) > 0 }) {
 		return nil
 	}
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := a.unpublished(ctx, tx, a.guard); err != nil {
-			return err
-		}
-		for _, t := range a.d.tables {
-			if len(t.settled) > 0 {
-				if err := a.record(ctx, tx, t.dst.String(), t.settled); err != nil {
-					return err
+	return a.dst.writing(ctx, func(s *session) error {
+		return s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := a.unpublished(ctx, tx, a.guard); err != nil {
+				return err
+			}
+			for _, t := range a.d.tables {
+				if len(t.settled) > 0 {
+					if err := a.record(ctx, tx, t.dst.String(), t.settled); err != nil {
+						return err
+					}
 				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 }

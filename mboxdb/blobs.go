@@ -151,7 +151,7 @@ func (d *DB) Locators(ctx context.Context, m Mailbox) (map[string]int64, error) 
 	}
 	out := map[string]int64{}
 	for _, t := range tables {
-		if !t.Moved() || !t.hasLocator() {
+		if !t.Moved() || !t.HasLocator() {
 			continue
 		}
 		err := each(ctx, s, sqlLocators(t, m.Group, m.ID), nil, func(rows *sql.Rows) error {

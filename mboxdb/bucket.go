@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// cellIDs is how many ids share a digest when differences are looked for: few, because every row of a cell that differs is looked at
-	// once more, and changes lie scattered.
+	// cellIDs is how many ids share a digest where a table has no index on them, so that all of it is one piece of work whatever its size.
+	// Few, because every row of a cell that differs is looked at once more, and changes lie scattered.
 	cellIDs = 32
 	// bucketIDs is how many ids share a digest in what a copy remembers of its writing.
 	bucketIDs = 1024
@@ -96,8 +96,7 @@ func pieces[T any](list []T, n int) iter.Seq[[]T] {
 	}
 }
 
-// ranged says whether an index leads to the rows of a range of ids: otherwise every range would read all of the mailbox's rows. InnoDB has
-// an index for each foreign key.
+// ranged says whether an index leads to the rows of a range of ids: otherwise every range would read all of the mailbox's rows.
 func (t Table) ranged() bool {
 	begins := func(columns []string) bool {
 		return len(columns) >= 2 && columns[0] == t.idColumn() && columns[1] == t.bucket
@@ -105,6 +104,6 @@ func (t Table) ranged() bool {
 	if t.bucket == "" {
 		return false
 	}
-	return begins(t.Key) || slices.ContainsFunc(t.ForeignKeys, func(fk ForeignKey) bool { return begins(fk.Columns) }) ||
+	return begins(t.Key) || slices.ContainsFunc(t.indexes, begins) ||
 		slices.ContainsFunc(t.Unique, func(columns string) bool { return begins(splitColumns(columns)) })
 }

@@ -40,11 +40,13 @@ type Copy struct {
 	to, from Mailbox
 	opt      CopyOptions
 
+	round  int // counts what makes an earlier Difference void
 	sizes  sizes
 	ranges map[string][]span // by table: ids of about as many rows each, so that Diff's work is shared out evenly
 }
 
-// sizes are how much is done at once, in rows.
+// sizes are how much is done at once, in rows. While a transaction that writes rows with names is open, other mailboxes wait for the gaps
+// beside them in the index of names.
 type sizes struct {
 	digest int64 // of one statement that digests, about
 	atOnce int64 // of a difference that is applied in one transaction
@@ -57,7 +59,7 @@ func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: sizes{digest: 32768, atOnce: 20000, write: 8000}}
+	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: sizes{digest: 32768, atOnce: 4000, write: 4000}}
 	var bad []error
 	refuse := func(wrong bool, format string, args ...any) {
 		if wrong {

@@ -6,7 +6,11 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/zmlift/zmlift/internal/backoff"
 )
@@ -52,14 +56,26 @@ type querier interface {
 // A session is a connection with settings of its own. It never goes back to the pool.
 type session struct{ *sql.Conn }
 
+// How long a session may be idle before its server ends it. One that reads holds nothing that others wait for, and waits itself where the
+// other server takes longer.
+const (
+	idleReader = 10 * time.Minute
+	idleWriter = time.Minute
+)
+
 // read opens a session that cannot write.
 func (d *DB) read(ctx context.Context) (*session, error) {
-	return d.open(ctx, sqlSession(d.opt.LockWait), sqlReadOnly)
+	return d.open(ctx, sqlSession(d.opt.LockWait, idleReader), sqlReadOnly)
+}
+
+// snapshot opens a session that cannot write, and whose transaction reads everything as of one moment.
+func (d *DB) snapshot(ctx context.Context) (*session, error) {
+	return d.open(ctx, sqlSession(d.opt.LockWait, idleWriter), sqlReadSnapshot)
 }
 
 // write opens a session that can write.
 func (d *DB) write(ctx context.Context) (*session, error) {
-	return d.open(ctx, sqlSession(d.opt.LockWait), sqlReadCommitted)
+	return d.open(ctx, sqlSession(d.opt.LockWait, idleWriter), sqlReadCommitted)
 }
 
 func (d *DB) open(ctx context.Context, settings ...string) (*session, error) {
@@ -104,8 +120,40 @@ func (s *session) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	})
 }
 
+// reading runs f in a session that cannot write, and in a new one when that one is lost.
+func (d *DB) reading(ctx context.Context, f func(s *session) error) error {
+	return within(ctx, d.read, func(err error) bool { return lost(err) || passes(err) }, f)
+}
+
+// writing runs f in a session that can write, and in a new one when that one is lost: f must be repeatable, also after a commit whose answer
+// was lost with it.
+func (d *DB) writing(ctx context.Context, f func(s *session) error) error {
+	return within(ctx, d.write, lost, f)
+}
+
+func within(ctx context.Context, open func(context.Context) (*session, error), again func(error) bool, f func(s *session) error) error {
+	return backoff.Retry(ctx, backoff.Policy{}, again, func(ctx context.Context) error {
+		s, err := open(ctx)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		return f(s)
+	})
+}
+
 // passes says whether an error goes away by itself: a lock wait timeout, a deadlock.
 func passes(err error) bool { return serverError(err, 1205, 1213) }
+
+// lost says whether a session or its statement was ended from outside: the connection broke, or somebody killed it, or the server shut down.
+// What ran in it may be tried in a new one, if it may be done twice.
+func lost(err error) bool {
+	var network *net.OpError
+	if err != nil && strings.HasSuffix(err.Error(), "bad connection") { // the driver has an error of its own, which it does not export
+		return true
+	}
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.As(err, &network) || serverError(err, 1053, 1317, 1927)
+}
 
 func exec(ctx context.Context, q querier, stmt string, args ...any) error {
 	_, err := q.ExecContext(ctx, stmt, args...)

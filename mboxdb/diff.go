@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/zmlift/zmlift/internal/backoff"
 )
 
 const (
@@ -22,9 +24,11 @@ const (
 // A Difference says which rows of the mailbox group's tables differ between the two sides, as Diff found them. It holds ids and digests, and no
 // rows.
 type Difference struct {
-	to, from MailboxID
-	tables   []*tableDiff // parents before children
-	ledger   bool         // the copy remembers what it writes
+	of     *Copy
+	round  int
+	tables []*tableDiff // parents before children
+	ledger bool         // the copy remembers what it writes
+	tried  bool         // Apply was called
 }
 
 // A tableDiff is what Diff found in one table.
@@ -46,11 +50,12 @@ func (t *tableDiff) spanOf(c *cellDiff) span {
 	return span{spanOf(c.n, t.width).lo, spanOf(c.last, t.width).hi}
 }
 
-// A cellDiff is a cell that differs; or several of one bucket, side by side, that the destination has no rows in.
+// A cellDiff is a cell that differs; or several of one bucket, side by side, that differ in all of their ids.
 type cellDiff struct {
 	n, last        int64
 	src, dst       digest // of the rows that differ
 	ids            []span // of rows that differ; nil in a table that is taken as a whole
+	gone           []span // those that the destination has rows of; nil: the same
 	insert, delete int64  // rows of those ids, at the source and at the destination
 }
 
@@ -98,8 +103,8 @@ func (d *Difference) Tables() []TableDifference {
 	return out
 }
 
-// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, 32 ids to a digest; where two
-// digests differ, by id. What it finds equal is proven equal, as long as neither side changes: Prove, after Apply, looks only at the rest.
+// Diff finds the rows of the group's tables that differ. Both servers digest their rows, at the same time, and the digests of each item's
+// rows are compared. What it finds equal is proven equal, as long as neither side changes: Prove, after Apply, looks only at the rest.
 // Where a mailbox is in use, rows that change meanwhile may be found or not.
 //
 // A *ForeignWriterError says that rows at the destination are not as this copy left them. Load, which removes everything under the reserved
@@ -155,6 +160,36 @@ func (c *Copy) open(ctx context.Context) (*sides, error) {
 	return &sides{src: c.source(a), dst: c.dest(b), close: func() { a.close(); b.close() }}, nil
 }
 
+// A reader has sessions at both ends, and opens others when one was lost.
+type reader struct {
+	*Copy
+	s *sides
+}
+
+// do calls f, which must be repeatable, with the sessions.
+func (r *reader) do(ctx context.Context, f func(s *sides) error) error {
+	return backoff.Retry(ctx, backoff.Policy{}, func(err error) bool { return lost(err) || passes(err) }, func(ctx context.Context) error {
+		if r.s == nil {
+			var err error
+			if r.s, err = r.open(ctx); err != nil {
+				return err
+			}
+		}
+		err := f(r.s)
+		if err != nil {
+			r.close()
+		}
+		return err
+	})
+}
+
+func (r *reader) close() {
+	if r.s != nil {
+		r.s.close()
+		r.s = nil
+	}
+}
+
 // both runs f at both ends at the same time.
 func (s *sides) both(ctx context.Context, src, dst func(ctx context.Context, s side) error) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -168,28 +203,59 @@ func (s *sides) both(ctx context.Context, src, dst func(ctx context.Context, s s
 	return g.Wait()
 }
 
+// current says whether d is what this copy found last.
+func (c *Copy) current(d *Difference) error {
+	if d.of != c || d.round != c.round {
+		return errors.New("the difference is not of this copy, or the copy did something else since it was found")
+	}
+	return nil
+}
+
+// settled waits for transactions of this claim that nobody waits for any more, as after a connection that broke during a commit.
+func (c *Copy) settled(ctx context.Context) error {
+	return c.dst.writing(ctx, func(s *session) error {
+		return s.inTx(ctx, func(tx *sql.Tx) error {
+			claim, err := c.opt.Claim.checked()
+			if err == nil {
+				_, err = fencedRow(ctx, tx, sqlMoveForUpdate, claim)
+			}
+			return err
+		})
+	})
+}
+
 func (c *Copy) diff(ctx context.Context) (*Difference, error) {
+	if err := c.settled(ctx); err != nil {
+		return nil, err
+	}
 	srcTables, dstTables, err := c.tables(ctx)
 	if err != nil {
 		return nil, err
 	}
-	df := &differ{Copy: c, d: &Difference{to: c.to.ID, from: c.from.ID}}
+	c.round++
+	df := &differ{Copy: c, d: &Difference{of: c, round: c.round}}
 	for _, t := range only(srcTables, Table.inGroup) {
 		i := slices.IndexFunc(dstTables, func(d Table) bool { return d.String() == t.String() })
-		df.d.tables = append(df.d.tables, &tableDiff{src: t, dst: dstTables[i], width: cellIDs, buckets: map[int64]digest{}, settled: map[int64]*digest{}})
+		if t.bucket == "" || dstTables[i].bucket == "" {
+			t.bucket, dstTables[i].bucket = "", ""
+		}
+		width := int64(1)
+		if !t.ranged() {
+			width = cellIDs
+		}
+		df.d.tables = append(df.d.tables, &tableDiff{src: t, dst: dstTables[i], width: width, buckets: map[int64]digest{}, settled: map[int64]*digest{}})
 	}
-	first, err := c.open(ctx)
+	var units []unit
+	first := &reader{Copy: c}
+	defer first.close()
+	err = first.do(ctx, func(s *sides) (err error) { units, err = df.units(ctx, s, dstTables); return err })
+	if err == nil {
+		err = df.run(ctx, first, units)
+	}
 	if err != nil {
 		return nil, err
 	}
-	units, err := df.units(ctx, first)
-	if err != nil {
-		first.close()
-		return nil, err
-	}
-	if err := df.run(ctx, first, units); err != nil {
-		return nil, err
-	}
+	first.close()
 	for _, t := range df.d.tables {
 		slices.SortFunc(t.cells, func(a, b *cellDiff) int { return cmp.Compare(a.n, b.n) })
 		df.missing(t)
@@ -201,7 +267,7 @@ func (c *Copy) diff(ctx context.Context) (*Difference, error) {
 }
 
 // units reads what the work is made of: the ledger, which tables have rows at the destination, and the ranges of ids at the source.
-func (df *differ) units(ctx context.Context, s *sides) ([]unit, error) {
+func (df *differ) units(ctx context.Context, s *sides, dstTables []Table) ([]unit, error) {
 	var units []unit
 	some := make([]bool, len(df.d.tables))
 	err := s.both(ctx, func(ctx context.Context, s side) error {
@@ -220,7 +286,7 @@ func (df *differ) units(ctx context.Context, s *sides) ([]unit, error) {
 		return nil
 	}, func(ctx context.Context, s side) error {
 		var err error
-		if df.ledger, err = df.readLedger(ctx, s.q); err != nil {
+		if df.ledger, err = df.readLedger(ctx, s.q, dstTables); err != nil {
 			return err
 		}
 		tables := make([]Table, len(some))
@@ -292,8 +358,8 @@ func (s side) census(ctx context.Context, t Table, width int64) ([]cell, error) 
 	return gathered(out), nil
 }
 
-// run has the units worked off by as many workers as the copy has streams; first is the first one's.
-func (df *differ) run(ctx context.Context, first *sides, units []unit) error {
+// run has the units worked off by as many workers as the copy has streams; first is the first one's reader.
+func (df *differ) run(ctx context.Context, first *reader, units []unit) error {
 	work := make(chan unit, len(units))
 	for _, u := range units {
 		work <- u
@@ -302,19 +368,16 @@ func (df *differ) run(ctx context.Context, first *sides, units []unit) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range min(df.streams(), max(len(units), 1)) {
 		g.Go(func() error {
-			s := first
+			r := first
 			if i > 0 {
-				var err error
-				if s, err = df.open(ctx); err != nil {
-					return err
-				}
+				r = &reader{Copy: df.Copy}
+				defer r.close()
 			}
-			defer s.close()
 			for u := range work {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := df.compare1(ctx, s, u); err != nil {
+				if err := r.do(ctx, func(s *sides) error { return df.compare1(ctx, s, u) }); err != nil {
 					return err
 				}
 			}
@@ -362,11 +425,22 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 			continue
 		}
 		touched[u.t.bucketOf(n)] = true
-		if before != nil && before.dst.rows == 0 && d[1].rows == 0 && u.t.bucketOf(before.n) == u.t.bucketOf(n) {
-			before.last, before.src = n, before.src.plus(d[0])
+		wholly := u.t.width == 1 || before != nil && before.dst.rows == 0 && d[1].rows == 0
+		if before != nil && wholly && u.t.bucketOf(before.n) == u.t.bucketOf(n) {
+			before.last, before.src, before.dst = n, before.src.plus(d[0]), before.dst.plus(d[1])
+			switch {
+			case d[1].rows == 0:
+			case before.gone == nil:
+				before.gone = []span{{n, n}}
+			default:
+				before.gone[0].hi = n
+			}
 			continue
 		}
 		before = &cellDiff{n: n, last: n, src: d[0], dst: d[1]}
+		if u.t.width == 1 && d[1].rows > 0 {
+			before.gone = []span{{n, n}}
+		}
 		differ = append(differ, before)
 	}
 	if differ, err = df.narrow(ctx, s, u.t, differ); err != nil {
@@ -383,7 +457,7 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 	return nil
 }
 
-// narrow finds which rows of the cells differ.
+// narrow finds which ids of the cells differ.
 func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*cellDiff) ([]*cellDiff, error) {
 	byNumber := map[int64]*cellDiff{}
 	var look []span
@@ -392,7 +466,7 @@ func (df *differ) narrow(ctx context.Context, s *sides, t *tableDiff, cells []*c
 		switch {
 		case t.src.bucket == "":
 			c.insert, c.delete = c.src.rows, c.dst.rows
-		case c.src.rows == 0 || c.dst.rows == 0:
+		case t.width == 1 || c.src.rows == 0 || c.dst.rows == 0:
 			c.ids, c.insert, c.delete = []span{whole}, c.src.rows, c.dst.rows
 		default:
 			byNumber[c.n] = c

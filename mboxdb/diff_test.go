@@ -124,7 +124,7 @@ func (u *mutator) changedSince(change int64) func(table string, id int64) bool {
 		"revision":           "SELECT item_id FROM G.revision WHERE mailbox_id = M AND mod_metadata > ?",
 		"revision_dumpster":  "SELECT item_id FROM G.revision_dumpster WHERE mailbox_id = M AND mod_metadata > ?",
 		"tag":                "SELECT 0 FROM G.tag WHERE mailbox_id = M AND sequence > ?",
-		"tombstone":          "SELECT 0 FROM G.tombstone WHERE mailbox_id = M AND sequence > ?",
+		"tombstone":          "SELECT sequence FROM G.tombstone WHERE mailbox_id = M AND sequence > ?",
 	} {
 		rows, err := u.db.Query(u.sql(stmt), change)
 		require.NoError(u.t, err, stmt)

@@ -3,7 +3,10 @@ package mboxdb
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"database/sql"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -43,7 +46,7 @@ type side struct {
 	locators map[VolumeID]VolumeID // at the source; the destination's are as they should be
 }
 
-// digest has the server compute a table's digest.
+// digest is that of all of a table's rows.
 func (s side) digest(ctx context.Context, t Table, skip []string) (digest, error) {
 	cells, err := s.digests(ctx, t, skip, 0, nil)
 	if err != nil || len(cells) == 0 {
@@ -55,83 +58,103 @@ func (s side) digest(ctx context.Context, t Table, skip []string) (digest, error
 // spansPerStatement bounds a statement's length, and how many ranges its optimizer looks at.
 const spansPerStatement = 400
 
-// digests has the server compute the digests of a table's rows by cell, in the order of their numbers; cells without rows are left out. Width
-// 0 makes one cell of everything. No spans: all rows.
+// digests are those of a table's rows by cell, in the order of their numbers; cells without rows are left out. The server makes a digest of
+// each row, here they are added up. Width 0 makes one cell of everything. No spans: all rows.
 func (s side) digests(ctx context.Context, t Table, skip []string, width int64, spans []span) ([]cell, error) {
-	if t.bucket == "" {
-		width = 0
-	}
-	var cells []cell
+	f := fold{width: width}
+	long := 0
+	var number, hash sql.RawBytes
+	dest := []any{&number, &hash}
 	for part := range pieces(spans, spansPerStatement) {
-		err := each(ctx, s.q, sqlDigests(t, s.group, s.id, skip, s.locators, width, part), nil, func(rows *sql.Rows) error {
-			var line sql.RawBytes
-			if err := rows.Scan(&line); err != nil {
+		err := each(ctx, s.q, sqlHashes(t, s.group, s.id, skip, s.locators, part), nil, func(rows *sql.Rows) error {
+			if err := rows.Scan(dest...); err != nil {
 				return err
 			}
-			c, digested, err := parseCell(line)
-			switch {
-			case err != nil:
-				return err
-			case digested != c.rows:
-				return fmt.Errorf("%d rows are longer than max_allowed_packet", c.rows-digested)
-			case c.rows > 0:
-				cells = append(cells, c)
+			if hash == nil {
+				long++
+				return nil
 			}
+			n, ok := parseNumber(number)
+			d, valid := parseHash(hash)
+			if !ok || !valid {
+				return errNoDigest
+			}
+			f.add(n, d)
 			return nil
 		})
+		if err == nil && long > 0 {
+			err = fmt.Errorf("%d rows are longer than max_allowed_packet", long)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("digest of %s: %w", t.in(s.group), err)
 		}
 	}
-	return gathered(cells), nil
+	return gathered(f.cells), nil
 }
 
-// parseCell reads a line of sqlDigests, and how many of its rows have a digest.
-func parseCell(line []byte) (c cell, digested int64, err error) {
-	var v [7]uint64
-	rest := line
-	for i := range v {
-		word, after, more := bytes.Cut(rest, []byte(" "))
-		if more != (i < len(v)-1) {
-			return c, 0, errNoDigest
-		}
-		negative := i == 0 && len(word) > 1 && word[0] == '-'
-		if negative {
-			word = word[1:]
-		}
-		if v[i], err = modulo(word); err != nil {
-			return c, 0, err
-		}
-		if negative {
-			v[i] = -v[i]
-		}
-		rest = after
-	}
-	c.n, c.digest = int64(v[0]), digest{rows: int64(v[1]), highSum: v[3], highXor: v[4], lowSum: v[5], lowXor: v[6]}
-	return c, int64(v[2]), nil
+// A fold adds up rows by cell.
+type fold struct {
+	width int64
+	cells []cell
+	full  int // number of cells at which those of one number are added up
 }
 
-// modulo takes a decimal number to 64 bits.
-func modulo(digits []byte) (uint64, error) {
-	if len(digits) == 0 {
-		return 0, errNoDigest
+func (f *fold) add(n int64, d digest) {
+	if f.width > 0 {
+		n /= f.width
+	} else {
+		n = 0
 	}
-	var n uint64
+	if last := len(f.cells) - 1; last >= 0 && f.cells[last].n == n {
+		f.cells[last].digest = f.cells[last].plus(d)
+		return
+	}
+	if len(f.cells) >= f.full {
+		f.cells = gathered(f.cells)
+		f.full = max(2*len(f.cells), 1<<14)
+	}
+	f.cells = append(f.cells, cell{n, d})
+}
+
+// parseHash reads a SHA-1 in hexadecimal: the digest of one row.
+func parseHash(text []byte) (digest, bool) {
+	var b [sha1.Size]byte
+	if len(text) != 2*len(b) {
+		return digest{}, false
+	}
+	if _, err := hex.Decode(b[:], text); err != nil {
+		return digest{}, false
+	}
+	high, low := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[len(b)-8:])
+	return digest{rows: 1, highSum: high, highXor: high, lowSum: low, lowXor: low}, true
+}
+
+// parseNumber reads a whole number.
+func parseNumber(text []byte) (int64, bool) {
+	digits, negative := bytes.CutPrefix(text, []byte("-"))
+	if len(digits) == 0 || len(digits) > 18 { // which always fits
+		return 0, false
+	}
+	var n int64
 	for _, d := range digits {
 		if d < '0' || d > '9' {
-			return 0, errNoDigest
+			return 0, false
 		}
-		n = n*10 + uint64(d-'0') // what does not fit is what the modulus takes away
+		n = 10*n + int64(d-'0')
 	}
-	return n, nil
+	if negative {
+		n = -n
+	}
+	return n, true
 }
 
 var errNoDigest = errors.New("the server's answer is no digest")
 
 const locatorColumn = "locator"
 
-// hasLocator says whether the table's column of that name is a locator: in a table that is not known it may be anything.
-func (t Table) hasLocator() bool {
+// HasLocator says whether the table has a column locator that names a volume, and so differs between stores. In a table that is not known a
+// column of that name may be anything.
+func (t Table) HasLocator() bool {
 	return t.inGroup() && knownTable(t.Database, t.Name) >= 0 && t.column(locatorColumn) != nil
 }
 

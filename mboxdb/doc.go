@@ -38,8 +38,8 @@
 // A row's digest is the SHA-1 of all its columns, in the order of their names, joined so that no two different rows make the same bytes: text
 // as UTF-8, everything else as ASCII, a byte FF in between, and a byte FE for NULL; neither occurs in UTF-8. The mailbox id is left out (it
 // selects the rows), and locators go through the map. A digest of many rows is their number and, for the first and the last 64 bits of each
-// row's SHA-1 as a number, the sum and the exclusive or. Computed in the server, it takes no order, counts equal rows of keyless tables, and
-// travels as five numbers. Two sets of rows that differ have equal digests with a probability of about 2^-128 if SHA-1 behaves as random;
+// row's SHA-1 as a number, the sum and the exclusive or: it takes no order, and counts equal rows of keyless tables. The server makes the
+// digest of a row, 40 digits that travel in its place; they are added up here. Two sets of rows that differ have equal digests with a probability of about 2^-128 if SHA-1 behaves as random;
 // nobody here has a reason to build collisions against their own mailbox. MariaDB computes SHA-1 faster than MD5, much faster where the
 // processor has instructions for it.
 //
@@ -54,8 +54,8 @@
 //	proofs, err := c.Prove(ctx, d)
 //	c.Publish(ctx)
 //
-// Diff compares digests of a few ids each, on both servers at the same time, and so finds whatever differs, also what mailboxd changes without
-// a new change number. What it finds equal is proven; Prove looks at the rest.
+// Diff compares the digests of every row, made on both servers at the same time, and so finds whatever differs, also what mailboxd changes
+// without a new change number. What it finds equal is proven; Prove looks at the rest.
 //
 // What a copy wrote is its own: the table zmlift.buckets has the digest of every 1,024 ids as the copy left them, written in the transaction
 // that wrote their rows. When a later Diff finds other rows there, it returns [ErrForeignWriter]. Buckets whose rows were deleted, or that were

@@ -62,7 +62,7 @@ func (d *DB) Dump(ctx context.Context, w io.Writer, m Mailbox, opts *DumpOptions
 
 // dump writes those moved tables that want says.
 func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) bool, progress func(done, total int64)) (Summary, error) {
-	s, err := d.open(ctx, sqlSession(d.opt.LockWait), sqlReadSnapshot)
+	s, err := d.snapshot(ctx)
 	if err != nil {
 		return Summary{}, err
 	}

@@ -3,13 +3,14 @@ package mboxdb
 // Only returns the part of a difference that keep takes: what a delta that goes by something else than digests would find. Tables that are
 // taken as a whole have id 0.
 func (d *Difference) Only(keep func(table string, id int64) bool) *Difference {
-	out := &Difference{to: d.to, from: d.from}
+	out := &Difference{of: d.of, round: d.round}
+	d.tried, out.tried = true, true // of what both name, one finds some applied already
 	for _, t := range d.tables {
 		kept := *t
 		kept.cells = nil
 		for _, c := range t.cells {
 			cell := *c
-			cell.ids = nil
+			cell.ids, cell.gone = nil, nil
 			for _, s := range c.ids {
 				for id := s.lo; id <= s.hi; id++ {
 					if keep(t.src.String(), id) {
@@ -25,6 +26,8 @@ func (d *Difference) Only(keep func(table string, id int64) bool) *Difference {
 	}
 	return out
 }
+
+var SQLForgetTable = sqlForgetTable
 
 // InPieces has the copy work in pieces of a few rows.
 func (c *Copy) InPieces() { c.sizes = sizes{digest: 100, atOnce: 50, write: 40} }

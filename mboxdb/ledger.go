@@ -2,6 +2,7 @@ package mboxdb
 
 import (
 	"context"
+	"crypto/sha1"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -27,10 +28,27 @@ const begun = ""
 // errLedger: the table is ours, and is not what we wrote.
 var errLedger = errors.New("zmlift.buckets: an entry is not understood")
 
-// readLedger returns the account's ledger for the reserved id; nil when none was begun for it.
-func (c *Copy) readLedger(ctx context.Context, q querier) (ledger, error) {
+// ledgerFormat is another one when digests, or what they are of, become others.
+const ledgerFormat = 2
+
+// head is the text of the ledger's own entry: which id it is about, and a checksum of what its digests are of. After an upgrade of zmlift or of
+// the tables, digests say nothing about who wrote the rows.
+func (c *Copy) head(tables []Table) string {
+	h := sha1.New()
+	fmt.Fprintln(h, ledgerFormat, bucketIDs)
+	for _, t := range only(tables, Table.inGroup) {
+		fmt.Fprintln(h, t.Name, t.bucket)
+		for _, col := range t.byName() {
+			fmt.Fprintln(h, col.Name, col.Type, col.Charset, col.Nullable)
+		}
+	}
+	return fmt.Sprintf("%s %x", c.to.ID, h.Sum(nil))
+}
+
+// readLedger returns the account's ledger for the reserved id and the destination's tables; nil when none was begun for them.
+func (c *Copy) readLedger(ctx context.Context, q querier, tables []Table) (ledger, error) {
 	l := ledger{}
-	var id string
+	var head string
 	err := each(ctx, q, sqlBuckets, []any{c.account()}, func(rows *sql.Rows) error {
 		var table string
 		var bucket int64
@@ -39,7 +57,7 @@ func (c *Copy) readLedger(ctx context.Context, q querier) (ledger, error) {
 			return fmt.Errorf("%w: %w", errLedger, err)
 		}
 		if table == begun {
-			id = text.String
+			head = text.String
 			return nil
 		}
 		e := &entry{flight: !text.Valid}
@@ -55,7 +73,7 @@ func (c *Copy) readLedger(ctx context.Context, q querier) (ledger, error) {
 		l[table][bucket] = e
 		return nil
 	})
-	if serverError(err, 1049, 1146) || err == nil && id != c.to.ID.String() {
+	if serverError(err, 1049, 1146) || err == nil && head != c.head(tables) {
 		return nil, nil
 	}
 	return l, err
@@ -73,12 +91,12 @@ func (c *Copy) forget(ctx context.Context, tx querier) error {
 	return err
 }
 
-// begin makes an empty ledger for the reserved id. Nothing may lie under it.
-func (c *Copy) begin(ctx context.Context, tx querier) error {
+// begin makes an empty ledger for the reserved id and the destination's tables. Nothing may lie under it.
+func (c *Copy) begin(ctx context.Context, tx querier, tables []Table) error {
 	if err := c.forget(ctx, tx); err != nil {
 		return err
 	}
-	return exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, "(?,?,?,?)"), c.account(), begun, 0, c.to.ID.String())
+	return exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, "(?,?,?,?)"), c.account(), begun, 0, c.head(tables))
 }
 
 // record puts down what a transaction leaves in buckets of a table; nil: in flight.

@@ -33,14 +33,9 @@ func (c *Copy) Load(ctx context.Context) (Summary, error) {
 	if err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
-	s, err := c.dst.write(ctx)
-	if err != nil {
-		return Summary{}, fmt.Errorf("load: %w", err)
+	if err = c.dst.reading(ctx, func(s *session) error { return c.checkVolumes(ctx, s) }); err == nil {
+		err = c.clear(ctx, only(tables, Table.inGroup), c.guard)
 	}
-	if err = c.checkVolumes(ctx, s); err == nil {
-		err = c.clear(ctx, s, only(tables, Table.inGroup), c.guard)
-	}
-	s.close()
 	if err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
@@ -122,32 +117,29 @@ func (c *Copy) locators() []string {
 
 // clear deletes the rows of the reserved id, some at a time, as long as the copy is not published. What the copy remembers of its writing goes
 // first.
-func (c *Copy) clear(ctx context.Context, s *session, tables []Table, guard func(context.Context, querier) (bool, error)) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := c.unpublished(ctx, tx, guard); err != nil {
-			return err
-		}
-		return c.forget(ctx, tx)
-	})
-	if err != nil {
-		return fmt.Errorf("clear zmlift.buckets: %w", err)
-	}
-	for _, t := range slices.Backward(tables) {
-		for {
-			var n int64
-			err := s.inTx(ctx, func(tx *sql.Tx) error {
+func (c *Copy) clear(ctx context.Context, tables []Table, guard func(context.Context, querier) (bool, error)) error {
+	c.round++
+	inTx := func(f func(tx *sql.Tx) error) error {
+		return c.dst.writing(ctx, func(s *session) error {
+			return s.inTx(ctx, func(tx *sql.Tx) error {
 				if err := c.unpublished(ctx, tx, guard); err != nil {
 					return err
 				}
-				var err error
+				return f(tx)
+			})
+		})
+	}
+	if err := inTx(func(tx *sql.Tx) error { return c.forget(ctx, tx) }); err != nil {
+		return fmt.Errorf("clear zmlift.buckets: %w", err)
+	}
+	for _, t := range slices.Backward(tables) {
+		for n := int64(deleteRows); n == deleteRows; {
+			err := inTx(func(tx *sql.Tx) (err error) {
 				n, err = affect(ctx, tx, sqlDelete(t, c.to.Group, c.to.ID, deleteRows))
 				return err
 			})
 			if err != nil {
 				return fmt.Errorf("clear %s: %w", t.in(c.to.Group), err)
-			}
-			if n < deleteRows {
-				break
 			}
 		}
 	}
@@ -214,7 +206,7 @@ func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loade
 		sum: Summary{Tables: map[string]int64{}}}
 	for _, t := range tables {
 		lt := &loadTable{Table: t, name: t.in(c.to.Group), head: []byte(sqlInsert(t, c.to.Group)), columns: len(t.Columns), locator: -1}
-		if t.hasLocator() {
+		if t.HasLocator() {
 			lt.locator = slices.IndexFunc(t.dumped(), func(c Column) bool { return c.Name == locatorColumn })
 		}
 		l.heads[strings.TrimSuffix(string(lt.head), "\n")] = lt

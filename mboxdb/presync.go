@@ -10,6 +10,7 @@ import (
 const (
 	presyncPasses = 10
 	presyncFew    = 1000 // rows of a pass after which another one is not worth while
+	presyncStuck  = 3    // passes that met a conflict one after the other: it is none that goes away
 )
 
 // Presynced counts what Presync did.
@@ -37,7 +38,7 @@ func (c *Copy) presync(ctx context.Context, p *Presynced) error {
 	if err := c.beginLedger(ctx); err != nil {
 		return err
 	}
-	for {
+	for stuck := 0; ; {
 		d, err := c.diff(ctx)
 		if err != nil {
 			return err
@@ -59,10 +60,13 @@ func (c *Copy) presync(ctx context.Context, p *Presynced) error {
 		if err != nil {
 			return err
 		}
+		if stuck++; conflict == nil {
+			stuck = 0
+		}
 		before := p.Last
 		p.Last = a.Rows + a.Deleted
 		switch {
-		case conflict != nil && p.Passes >= presyncPasses:
+		case conflict != nil && (stuck == presyncStuck || p.Passes >= presyncPasses):
 			return conflict
 		case conflict != nil, d.first() && p.Passes < presyncPasses: // the next pass looks at what this one wrote
 		case p.Passes >= presyncPasses, p.Last <= presyncFew, p.Passes > 1 && p.Last >= before:
@@ -82,21 +86,23 @@ func (c *Copy) beginLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.dst.write(ctx)
-	if err != nil {
+	var known ledger
+	err = c.dst.reading(ctx, func(s *session) error {
+		known, err = c.readLedger(ctx, s, tables)
+		return err
+	})
+	if err != nil || known != nil {
 		return err
 	}
-	defer s.close()
-	if l, err := c.readLedger(ctx, s); err != nil || l != nil {
+	if err := c.clear(ctx, only(tables, Table.inGroup), c.guard); err != nil {
 		return err
 	}
-	if err := c.clear(ctx, s, only(tables, Table.inGroup), c.guard); err != nil {
-		return err
-	}
-	return s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := c.unpublished(ctx, tx, c.guard); err != nil {
-			return err
-		}
-		return c.begin(ctx, tx)
+	return c.dst.writing(ctx, func(s *session) error {
+		return s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := c.unpublished(ctx, tx, c.guard); err != nil {
+				return err
+			}
+			return c.begin(ctx, tx, tables)
+		})
 	})
 }

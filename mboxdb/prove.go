@@ -2,7 +2,6 @@ package mboxdb
 
 import (
 	"context"
-	"errors"
 	"fmt"
 )
 
@@ -21,25 +20,30 @@ func (c *Copy) Prove(ctx context.Context, d *Difference) ([]TableProof, error) {
 }
 
 func (c *Copy) proveDifference(ctx context.Context, d *Difference) ([]TableProof, error) {
-	if d.to != c.to.ID || d.from != c.from.ID {
-		return nil, errors.New("the difference is not of this copy")
+	if err := c.current(d); err != nil {
+		return nil, err
 	}
 	mismatch := &MismatchError{Orphans: map[string]int64{}}
 	var err error
 	if mismatch.Strays, err = c.strays(ctx); err != nil {
 		return nil, err
 	}
-	s, err := c.open(ctx)
+	r := &reader{Copy: c}
+	defer r.close()
+	err = r.do(ctx, func(s *sides) error {
+		if err := present(ctx, s.src.q, c.from); err != nil {
+			return fmt.Errorf("source: %w", err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	if err := present(ctx, s.src.q, c.from); err != nil {
-		return nil, fmt.Errorf("source: %w", err)
-	}
 	var proofs []TableProof
 	for _, t := range d.tables {
-		src, dst, spans, err := t.again(ctx, s)
+		var src, dst digest
+		var spans []span
+		err := r.do(ctx, func(s *sides) (err error) { src, dst, spans, err = t.again(ctx, s); return err })
 		if err != nil {
 			return nil, err
 		}

@@ -33,7 +33,7 @@ type trx struct {
 // count, however old, nor does what began later than its first look at the server's list, which is right after the call unless others read
 // that list too. After wait, which may be 0, it returns an *OpenTransactionsError. It needs the PROCESS privilege and changes nothing.
 func (d *DB) Quiet(ctx context.Context, wait time.Duration) error {
-	s, err := d.open(ctx, sqlSession(d.opt.LockWait), sqlReadSnapshot)
+	s, err := d.snapshot(ctx)
 	if err != nil {
 		return err
 	}

@@ -79,19 +79,16 @@ func (c *Copy) remove(ctx context.Context, undo *DeletedAccount) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.dst.write(ctx)
-	if err != nil {
+	if err := c.dst.writing(ctx, func(s *session) error { return c.unpublish(ctx, s, tables, undo) }); err != nil {
 		return err
 	}
-	defer s.close()
-	if err := c.unpublish(ctx, s, tables, undo); err != nil {
+	if err := c.clear(ctx, only(moved(tables), Table.inGroup), c.owned); err != nil {
 		return err
 	}
-	if err := c.clear(ctx, s, only(moved(tables), Table.inGroup), c.owned); err != nil {
-		return err
-	}
-	if err := force(ctx, s, c.opt.Claim.AccountID); err != nil {
-		return err
-	}
-	return leftovers(ctx, s, c.to.ID, c.to.Group)
+	return c.dst.writing(ctx, func(s *session) error {
+		if err := force(ctx, s, c.opt.Claim.AccountID); err != nil {
+			return err
+		}
+		return leftovers(ctx, s, c.to.ID, c.to.Group)
+	})
 }

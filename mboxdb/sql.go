@@ -20,13 +20,13 @@ import (
 const sqlMode = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO"
 
 // sqlSession are the settings of every session. Unique checks stay on: without them InnoDB may let a duplicate into a secondary index
-// unnoticed, and newer servers load an empty table under an exclusive lock on all of it. wait_timeout ends what a paused mover left open.
-func sqlSession(lockWait time.Duration) string {
+// unnoticed, and newer servers load an empty table under an exclusive lock on all of it. idle ends what a paused mover left open.
+func sqlSession(lockWait, idle time.Duration) string {
 	seconds := int(lockWait / time.Second)
 	return fmt.Sprintf("SET SESSION sql_mode='%s', time_zone='+00:00', character_set_client=utf8mb4, character_set_connection=utf8mb4,"+
 		" character_set_results=utf8mb4, foreign_key_checks=0, unique_checks=1, autocommit=1, sql_safe_updates=0, sql_auto_is_null=0,"+
-		" sql_big_selects=1, sql_select_limit=18446744073709551615, wait_timeout=60, net_write_timeout=600,"+
-		" lock_wait_timeout=%d, innodb_lock_wait_timeout=%d", sqlMode, seconds, seconds)
+		" sql_big_selects=1, sql_select_limit=18446744073709551615, wait_timeout=%d, net_write_timeout=600,"+
+		" lock_wait_timeout=%d, innodb_lock_wait_timeout=%d", sqlMode, idle/time.Second, seconds, seconds)
 }
 
 const (
@@ -67,8 +67,8 @@ const (
 	sqlTables         = "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = ? AND table_type = 'BASE TABLE'"
 	sqlColumns        = "SELECT table_name, column_name, data_type, column_type, character_set_name, collation_name, is_nullable, extra" +
 		" FROM information_schema.columns WHERE table_schema = ? ORDER BY table_name, ordinal_position"
-	sqlKeys = "SELECT table_name, index_name, column_name, sub_part FROM information_schema.statistics" +
-		" WHERE table_schema = ? AND non_unique = 0 ORDER BY table_name, index_name, seq_in_index"
+	sqlKeys = "SELECT table_name, index_name, column_name, sub_part, non_unique FROM information_schema.statistics" +
+		" WHERE table_schema = ? ORDER BY table_name, index_name, seq_in_index"
 	sqlForeignKeys = "SELECT table_name, constraint_name, column_name, referenced_table_schema, referenced_table_name, referenced_column_name" +
 		" FROM information_schema.key_column_usage WHERE table_schema = ? AND referenced_table_name IS NOT NULL" +
 		" ORDER BY table_name, constraint_name, ordinal_position"
@@ -97,9 +97,10 @@ const (
 		" table_name VARCHAR(80) CHARACTER SET utf8 COLLATE utf8_bin NOT NULL, bucket BIGINT NOT NULL," +
 		" digest VARCHAR(96) CHARACTER SET ascii COLLATE ascii_bin NULL," +
 		" PRIMARY KEY (account_id, table_name, bucket)) ENGINE=InnoDB"
-	sqlBuckets      = "SELECT table_name, bucket, digest FROM zmlift.buckets WHERE account_id = ?"
-	sqlForget       = "DELETE FROM zmlift.buckets WHERE account_id = ?"
-	sqlForgetTable  = "DELETE FROM zmlift.buckets WHERE account_id = ? AND table_name = ? AND bucket IN (%s)"
+	sqlBuckets = "SELECT table_name, bucket, digest FROM zmlift.buckets WHERE account_id = ?"
+	sqlForget  = "DELETE FROM zmlift.buckets WHERE account_id = ?"
+	// With a hint: of a small table the optimizer reads every row, and waits for those that others have locked.
+	sqlForgetTable  = "DELETE zmlift.buckets FROM zmlift.buckets FORCE INDEX (PRIMARY) WHERE account_id = ? AND table_name = ? AND bucket IN (%s)"
 	sqlRecordBucket = "INSERT INTO zmlift.buckets (account_id, table_name, bucket, digest) VALUES %s"
 
 	sqlMove          = "SELECT move_id, fence, is_open, mailbox_id, group_id, is_clean FROM zmlift.moves WHERE account_id = ?"
@@ -228,7 +229,7 @@ func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string
 		case c.kind == text && c.Charset != "utf8mb3" && c.Charset != "utf8mb4":
 			value = "CONVERT(" + value + " USING utf8mb4)"
 		}
-		if t.hasLocator() && c.Name == locatorColumn && len(locators) > 0 {
+		if t.HasLocator() && c.Name == locatorColumn && len(locators) > 0 {
 			value = sqlMappedLocator(value, locators)
 		}
 		if c.Nullable {
@@ -253,22 +254,14 @@ func sqlMappedLocator(value string, locators map[VolumeID]VolumeID) string {
 	return b.String()
 }
 
-// sqlDigests are the digests of a table's rows by cell: its number, rows, rows with a digest, and the halves' sums and exclusive ors, with blanks
-// in between: one column is read much faster than seven. A cell
-// is what an integer division of the bucket column by width gives; width 0 takes all rows as one. The limits keep the server from putting
-// an inner expression in the place of each of its uses.
-func sqlDigests(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, width int64, spans []span) string {
-	const unmerged = " LIMIT 18446744073709551615"
-	cell, by := "0", ""
-	if width > 0 {
-		cell, by = fmt.Sprintf("%s DIV %d", ident(t.bucket), width), " GROUP BY cell"
+// sqlHashes are the digests of a table's rows, each behind the value of the bucket column, or 0 in a table that has none. To add
+// them up would cost the server half as much again as making them: it has no cheap way from a digest to numbers.
+func sqlHashes(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, spans []span) string {
+	n := "0"
+	if t.bucket != "" {
+		n = ident(t.bucket)
 	}
-	// As bytes: in the connection's character set an intermediate table would have four bytes for each digit.
-	rows := "SELECT " + cell + " AS cell,CAST(" + sqlRowDigest(t, skip, locators) + " AS BINARY) AS h" + sqlWhere(t, group, id) + sqlSpans(t, spans) + unmerged
-	halves := "SELECT cell,CAST(CONV(LEFT(h,16),16,10) AS UNSIGNED) AS high,CAST(CONV(RIGHT(h,16),16,10) AS UNSIGNED) AS low" +
-		" FROM (" + rows + ") r" + unmerged
-	return "SELECT CONCAT_WS(' ',COALESCE(MIN(cell),0),COUNT(*),COUNT(high),COALESCE(SUM(high),0),BIT_XOR(high),COALESCE(SUM(low),0),BIT_XOR(low))" +
-		" FROM (" + halves + ") d" + by
+	return "SELECT " + n + "," + sqlRowDigest(t, skip, locators) + sqlWhere(t, group, id) + sqlSpans(t, spans)
 }
 
 // sqlCensus counts a table's rows by cell.
@@ -322,6 +315,16 @@ func sqlOrphans(t, parent Table, fk ForeignKey, group int, id MailboxID) string 
 
 func sqlCount(t Table, group int, id MailboxID) string {
 	return "SELECT COUNT(*)" + sqlWhere(t, group, id)
+}
+
+// sqlCountInLock is sqlCount for a table that is looked at while a user waits. volume_blobs has an index that begins with the volume, and none
+// that begins with the mailbox id.
+func sqlCountInLock(t Table, group int, id MailboxID) string {
+	stmt := sqlCount(t, group, id)
+	if t.inZimbra() && t.Name == "volume_blobs" {
+		stmt += " AND volume_id IN (SELECT id FROM zimbra.volume)"
+	}
+	return stmt
 }
 
 // sqlDeleteAll deletes a mailbox's rows of a small table.

@@ -23,8 +23,8 @@ const (
 type Class string
 
 const (
-	Bucketed  Class = "bucketed"  // large, and each row belongs to an item: can be cut into ranges of ids
-	Wholesale Class = "wholesale" // small or keyless: only as a whole
+	Bucketed  Class = "bucketed"  // may be large, and each row belongs to an item or a change: can be cut into ranges of their numbers
+	Wholesale Class = "wholesale" // small: only as a whole
 	Never     Class = "never"     // stays with its server: volume_blobs is rebuilt there, deleted_account is not about a mailbox that exists
 	Skipped   Class = "skipped"   // not known; the caller's policy leaves it behind
 )
@@ -40,8 +40,9 @@ type Table struct {
 	Unique      []string     `json:"unique,omitempty"`
 	ForeignKeys []ForeignKey `json:"foreign_keys,omitempty"`
 
-	bucket string // Bucketed: the column whose ranges cut the table into pieces
-	order  int    // parents before children, the mailbox row last
+	bucket  string     // Bucketed: the column whose ranges cut the table into pieces
+	indexes [][]string // columns of those that are not unique
+	order   int        // parents before children, the mailbox row last
 }
 
 // A Column of a table.
@@ -115,13 +116,12 @@ func (t Table) idColumn() string {
 // Tables returns the tables of zimbra and of one mailbox group that carry a mailbox id, parents before children and the mailbox row last.
 // Group 0 means zimbra alone. An *UnknownTableError names everything that this package does not know and that has no policy; ErrNoGroup
 // says that the group has no database. It changes nothing.
-func (d *DB) Tables(ctx context.Context, group int) ([]Table, error) {
-	s, err := d.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	return d.tables(ctx, s, group)
+func (d *DB) Tables(ctx context.Context, group int) (tables []Table, err error) {
+	err = d.reading(ctx, func(s *session) error {
+		tables, err = d.tables(ctx, s, group)
+		return err
+	})
+	return tables, err
 }
 
 func (d *DB) tables(ctx context.Context, q querier, group int) ([]Table, error) {
@@ -161,7 +161,10 @@ func (t *Table) classify(policy TablePolicy) (unknown []string) {
 	k := knownTable(t.Database, t.Name)
 	switch {
 	case k >= 0:
-		t.Class, t.bucket, t.order = known[k].class, known[k].bucket, k
+		t.Class, t.order = known[k].class, k
+		if c := t.column(known[k].bucket); c != nil && !c.Nullable { // a range of ids has no NULL in it
+			t.bucket = c.Name
+		}
 		if t.isMailbox() {
 			t.order = len(known) + 1
 		}
@@ -255,16 +258,18 @@ func keysOf(ctx context.Context, q querier, database string, byName map[string]*
 		table, name string
 		columns     []string
 		prefix      bool // an index over the beginning of a column does not tell rows apart
+		equal       bool // rows may be equal in it
 	}
 	var keys []key
 	err := each(ctx, q, sqlKeys, []any{database}, func(rows *sql.Rows) error {
 		var table, name, column string
 		var part sql.NullInt64
-		if err := rows.Scan(&table, &name, &column, &part); err != nil {
+		var equal bool
+		if err := rows.Scan(&table, &name, &column, &part, &equal); err != nil {
 			return err
 		}
 		if n := len(keys); n == 0 || keys[n-1].table != table || keys[n-1].name != name {
-			keys = append(keys, key{table: table, name: name})
+			keys = append(keys, key{table: table, name: name, equal: equal})
 		}
 		k := &keys[len(keys)-1]
 		if part.Valid {
@@ -277,6 +282,10 @@ func keysOf(ctx context.Context, q querier, database string, byName map[string]*
 	for _, k := range keys {
 		t := byName[k.table]
 		if t == nil {
+			continue
+		}
+		if k.equal {
+			t.indexes = append(t.indexes, k.columns)
 			continue
 		}
 		t.Unique = append(t.Unique, strings.Join(k.columns, ","))

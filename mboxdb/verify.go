@@ -120,12 +120,15 @@ func (c *Copy) prove(ctx context.Context, d *DB, of func(querier) side, tables [
 
 // strays counts rows under the reserved id where none may be: in tables that are not moved, and in those of zimbra unless the copy is
 // published.
-func (c *Copy) strays(ctx context.Context) (map[string]int64, error) {
-	s, err := c.dst.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
+func (c *Copy) strays(ctx context.Context) (out map[string]int64, err error) {
+	err = c.dst.reading(ctx, func(s *session) error {
+		out, err = c.straysIn(ctx, s)
+		return err
+	})
+	return out, err
+}
+
+func (c *Copy) straysIn(ctx context.Context, s *session) (map[string]int64, error) {
 	published, err := c.published(ctx, s)
 	if err != nil {
 		return nil, err
@@ -140,7 +143,7 @@ func (c *Copy) strays(ctx context.Context) (map[string]int64, error) {
 			continue
 		}
 		var n int64
-		if err := scan(ctx, s, sqlCount(t, c.to.Group, c.to.ID), nil, &n); err != nil {
+		if err := scan(ctx, s, sqlCountInLock(t, c.to.Group, c.to.ID), nil, &n); err != nil {
 			return nil, fmt.Errorf("count %s: %w", t.in(c.to.Group), err)
 		}
 		if n > 0 {

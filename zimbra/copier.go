@@ -260,10 +260,8 @@ func rewriteRules(tables []mboxdb.Table, from, to mboxdb.Mailbox, locators map[s
 			rules.Columns = append(rules.Columns, sqlrewrite.Column{Database: in, Table: t.Name, Column: column, Map: m, Unmapped: sqlrewrite.Refuse})
 		}
 		add(id, map[string]string{from.ID.String(): to.ID.String()})
-		for _, c := range t.Columns {
-			if c.Name == "locator" && in != "zimbra" {
-				add(c.Name, locators)
-			}
+		if t.HasLocator() {
+			add("locator", locators)
 		}
 	}
 	return rules

@@ -196,6 +196,13 @@ func newMove(b *testing.B, items int) *move {
 	require.NoError(b, err)
 	m := &move{src: l.Stores[0], dst: l.Stores[1], root: l.Stores[0].RootDB(b)}
 	m.root.SetMaxOpenConns(1)
+	for _, s := range l.Stores { // the lab's servers have little of both, and no mailstore does
+		root := s.RootDB(b)
+		for _, stmt := range []string{"SET GLOBAL innodb_buffer_pool_size = 1073741824", "SET GLOBAL innodb_log_file_size = 536870912"} {
+			_, err := root.ExecContext(ctx, stmt)
+			require.NoError(b, err, stmt)
+		}
+	}
 	srcPool, dstPool := m.src.DB(b), m.dst.DB(b)
 	srcPool.SetMaxOpenConns(4)
 	dstPool.SetMaxOpenConns(4)

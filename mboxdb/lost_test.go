@@ -1,0 +1,259 @@
+package mboxdb_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/zmlift/zmlift/internal/lab"
+	"github.com/zmlift/zmlift/mboxdb"
+)
+
+// A commit whose answer is lost is done once more, and nobody is accused of what it wrote.
+func TestApplyWhoseAnswerIsLost(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 200)
+	c := m.copy(t)
+	_, err := c.Presync(ctx)
+	require.NoError(t, err)
+	u := m.mutator(t, 3)
+	dst := m.dstDB
+	for nth := range int32(4) {
+		for range 40 {
+			mutations[u.rng.IntN(len(mutations))].f(u)
+		}
+		var lost func() bool
+		m.dstDB, lost = lossy(t, m.dst, nth+1)
+		c := m.copy(t)
+		c.InPieces()
+		catchUp(t, c, fmt.Sprintf("commit %d", nth+1))
+		require.True(t, lost())
+		m.requireSame(t, fmt.Sprintf("commit %d", nth+1))
+	}
+	m.dstDB = dst
+	catchUp(t, c, "the copy that wrote none of it")
+	require.NoError(t, c.Remove(ctx, nil))
+}
+
+// A lateConn loses its connection when it sends the nth COMMIT, which reaches the server later.
+type lateConn struct {
+	net.Conn
+	left *atomic.Int32
+	sent func()
+	dead atomic.Bool
+}
+
+func (c *lateConn) Write(p []byte) (int, error) {
+	if !strings.HasSuffix(string(p), "COMMIT") || c.left.Add(-1) != 0 {
+		return c.Conn.Write(p)
+	}
+	c.dead.Store(true)
+	commit := []byte(string(p))
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		c.Conn.Write(commit)
+		c.Conn.Read(make([]byte, 4096))
+		c.Conn.Close()
+	}()
+	c.sent()
+	return len(p), nil
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	if c.dead.Load() {
+		return 0, io.EOF
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *lateConn) Close() error {
+	if c.dead.Load() {
+		return nil
+	}
+	return c.Conn.Close()
+}
+
+// A commit that is still under way when its mover has given up is waited for by the next look: it is neither somebody else's, nor is what it
+// brings back taken for equal.
+func TestDiffWaitsForLateCommits(t *testing.T) {
+	m := newMove(t, 60)
+	c := m.copy(t)
+	_, err := c.Presync(t.Context())
+	require.NoError(t, err)
+	u := m.mutator(t, 4)
+	set := func(unread int) { u.exec("UPDATE G.mail_item SET unread = ? WHERE mailbox_id = M AND id = 2", unread) }
+	for _, back := range []bool{false, true} {
+		set(70)
+		catchUp(t, c, "before")
+		set(71)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := new(atomic.Int32)
+		left.Store(-1)
+		pool := poolOf(t, m.dst, m.dst.MySQLUser, m.dst.MySQLPassword, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, network, addr)
+			return &lateConn{Conn: conn, left: left, sent: cancel}, err
+		})
+		late, err := mboxdb.NewCopy(mboxdb.New(pool, options(m.dst)), m.srcDB, m.to, m.from, &m.opt)
+		require.NoError(t, err)
+		d, err := late.Diff(ctx)
+		require.NoError(t, err)
+		left.Store(1)
+		_, err = late.Apply(ctx, d)
+		require.Error(t, err)
+		if back {
+			set(70)
+		}
+		d, _ = catchUp(t, c, "after")
+		if back {
+			require.False(t, d.Empty(), "the late commit's row is to be seen")
+		} else {
+			require.True(t, d.Empty(), "it did come")
+		}
+		m.requireSame(t, "after")
+	}
+	require.NoError(t, c.Remove(t.Context(), nil))
+}
+
+// A cutConn is one of a pool of which every so many statements one meets a connection that is gone.
+type cutConn struct {
+	net.Conn
+	pool *cuts
+}
+
+type cuts struct {
+	every int32
+	most  int32 // cuts, then it is well
+	sent  atomic.Int32
+	cut   atomic.Int32
+}
+
+func (c *cutConn) Write(p []byte) (int, error) {
+	if c.pool.sent.Add(1)%c.pool.every == 0 && c.pool.cut.Load() < c.pool.most {
+		c.pool.cut.Add(1)
+		c.Conn.Close()
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *cuts) db(t *testing.T, s *lab.Store) *mboxdb.DB {
+	return mboxdb.New(poolOf(t, s, s.MySQLUser, s.MySQLPassword, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, addr)
+		return &cutConn{Conn: conn, pool: c}, err
+	}), options(s))
+}
+
+// Connections that break, to both servers, are no reason to stop.
+func TestBrokenConnections(t *testing.T) {
+	m := newMove(t, 400)
+	u := m.mutator(t, 6)
+	for _, every := range []int32{171, 231} {
+		src, dst := &cuts{every: every, most: 12}, &cuts{every: every + 8, most: 12}
+		c, err := mboxdb.NewCopy(dst.db(t, m.dst), src.db(t, m.src), m.to, m.from, &m.opt)
+		require.NoError(t, err)
+		c.InPieces()
+		_, err = c.Presync(t.Context())
+		require.NoError(t, err)
+		for range 60 {
+			mutations[u.rng.IntN(len(mutations))].f(u)
+		}
+		catchUp(t, c, "in spite of it")
+		m.requireSame(t, "in spite of it")
+		require.Positive(t, src.cut.Load())
+		require.Positive(t, dst.cut.Load())
+		t.Logf("%d and %d connections were cut", src.cut.Load(), dst.cut.Load())
+	}
+	require.NoError(t, m.copy(t).Remove(t.Context(), nil))
+}
+
+// What somebody else wrote to a row between Diff and Apply is not deleted in silence.
+func TestForeignWriterBeforeApply(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 60)
+	c := m.copy(t)
+	_, err := c.Presync(ctx)
+	require.NoError(t, err)
+	u := m.mutator(t, 8)
+	for table, change := range map[string][3]string{
+		"mboxgroup.mail_item": {
+			"UPDATE G.mail_item SET unread = unread + 1 WHERE mailbox_id = M AND id = 257",
+			"UPDATE mboxgroup.mail_item SET flags = flags + 1 WHERE mailbox_id = %s AND id = 257", "UPDATE mboxgroup.mail_item SET flags = flags - 1 WHERE mailbox_id = %s AND id = 257",
+		},
+		"mboxgroup.tag": {
+			"UPDATE G.tag SET unread = unread + 1 WHERE mailbox_id = M AND id = 65",
+			"UPDATE mboxgroup.tag SET sequence = sequence + 1 WHERE mailbox_id = %s AND id = 66", "UPDATE mboxgroup.tag SET sequence = sequence - 1 WHERE mailbox_id = %s AND id = 66",
+		},
+	} {
+		u.exec(change[0])
+		d, err := c.Diff(ctx)
+		require.NoError(t, err)
+		m.exec(t, fmt.Sprintf(change[1], m.to.ID))
+		_, err = c.Apply(ctx, d)
+		var foreign *mboxdb.ForeignWriterError
+		require.ErrorAs(t, err, &foreign, table)
+		require.Equal(t, table, foreign.Buckets[0].Table)
+		m.exec(t, fmt.Sprintf(change[2], m.to.ID))
+		catchUp(t, c, table)
+	}
+
+	// A difference that is not the last one that was found is refused.
+	old, err := c.Diff(ctx)
+	require.NoError(t, err)
+	_, err = c.Diff(ctx)
+	require.NoError(t, err)
+	_, err = c.Apply(ctx, old)
+	require.ErrorContains(t, err, "since it was found")
+	_, err = c.Prove(ctx, old)
+	require.ErrorContains(t, err, "since it was found")
+	require.NoError(t, c.Remove(ctx, nil))
+}
+
+// A ledger of another zmlift, or of other tables, accuses nobody: the copy begins anew.
+func TestLedgerOfAnotherFormat(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 60)
+	_, err := m.copy(t).Presync(ctx)
+	require.NoError(t, err)
+	m.exec(t, fmt.Sprintf("UPDATE zmlift.buckets SET digest = '%s 00' WHERE account_id = '%s' AND table_name = ''", m.to.ID, m.account.ID))
+	m.exec(t, fmt.Sprintf("UPDATE zmlift.buckets SET digest = CONCAT('1:', REPEAT('00', 32)) WHERE account_id = '%s' AND table_name <> ''", m.account.ID))
+	p, err := m.copy(t).Presync(ctx)
+	require.NoError(t, err)
+	require.Positive(t, p.Rows)
+	c := m.copy(t)
+	d, _ := catchUp(t, c, "anew")
+	require.True(t, d.Empty())
+	require.NoError(t, c.Remove(ctx, nil))
+}
+
+// Two streams, and two moves, that write their buckets do not wait for each other.
+func TestBucketsAreFoundByTheirKey(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 60)
+	_, err := m.copy(t).Presync(ctx)
+	require.NoError(t, err)
+	rows, err := m.dst.RootDB(t).QueryContext(ctx, "EXPLAIN "+fmt.Sprintf(mboxdb.SQLForgetTable, "0,1,2,3"), m.account.ID, "mboxgroup.mail_item")
+	require.NoError(t, err)
+	defer rows.Close()
+	columns, err := rows.Columns()
+	require.NoError(t, err)
+	require.True(t, rows.Next())
+	values, dest := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		dest[i] = &values[i]
+	}
+	require.NoError(t, rows.Scan(dest...))
+	for i, name := range columns {
+		if name == "type" {
+			require.Equal(t, "range", fmt.Sprintf("%s", values[i]))
+		}
+	}
+	require.NoError(t, m.copy(t).Remove(ctx, nil))
+}
