@@ -22,7 +22,7 @@ type Change struct {
 func (r *Rewriter) Changes(ctx context.Context, src io.Reader) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		more := true
-		_, err := r.rewrite(ctx, io.Discard, src, func(c Change) {
+		_, err := r.rewrite(ctx, io.Discard, src, worthwhile(src), func(c Change) {
 			if more = yield(c, nil); !more {
 				panic(failure{errStopped})
 			}

@@ -7,6 +7,8 @@ type charset struct {
 	name string
 	utf8 bool // text is UTF-8, or bytes that are compared as they are
 	max  byte // for UTF-8: the greatest first byte of a character it can hold
+	// blank is a byte beyond ASCII that is white space to servers; 0: none. Versions agree on it, on what else is no letter they do not.
+	blank byte
 	// double says whether two bytes are one character. nil where a byte below 0x80 is always a character of its own. Otherwise a backslash or
 	// a backtick may be the second half of a character.
 	double func(first, second byte) bool
@@ -35,6 +37,12 @@ var charsets = func() map[string]*charset {
 		"hebrew tis620 geostd8 keybcs2 macce macroman gb2312 euckr ujis eucjpms") {
 		m[name] = &charset{}
 	}
+	for name := range strings.FieldsSeq("latin1 latin2 latin5 latin7 cp1250 dec8 greek hebrew geostd8") {
+		m[name].blank = 0xa0
+	}
+	for name := range strings.FieldsSeq("cp852 cp866 keybcs2") {
+		m[name].blank = 0xff
+	}
 	for name, c := range m {
 		c.name = name
 	}
@@ -47,6 +55,9 @@ func sjis(a, b byte) bool {
 
 // findCharset returns nil for a charset that is not known.
 func findCharset(name string) *charset { return charsets[strings.ToLower(name)] }
+
+// unicode says whether text is UTF-8 and nothing else.
+func (c *charset) unicode() bool { return c.utf8 && c.max < 0xff }
 
 // holds says whether text of the rules can be written in the charset as it is.
 func (c *charset) holds(text string) bool {

@@ -8,8 +8,9 @@ import (
 // ErrTruncated: the input ended inside a statement, a string or a comment.
 var ErrTruncated = errors.New("sqlrewrite: the input ends inside a statement")
 
-// A SyntaxError says where in the input something stands that is not understood, or that the rules refuse. It never quotes the input,
-// whose rows belong to somebody. When the input was cut short it wraps ErrTruncated.
+// A SyntaxError says where in the input something stands that is not understood, or that the rules refuse. Of the input it
+// has the names of a table and its database, and at most one byte that has no place: nothing else is quoted, because rows belong to somebody. When
+// the input was cut short it wraps ErrTruncated.
 type SyntaxError struct {
 	Offset int64  // bytes before it
 	Line   int    // counted from 1

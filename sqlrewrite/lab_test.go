@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zmlift/zmlift/internal/lab"
@@ -270,6 +271,78 @@ func TestOracle(t *testing.T) {
 	}
 }
 
+// TestTypes fills columns of all types with what their server makes of odd values. What it dumps then is spelled as the types have it, and goes
+// through rules about every column, maps and functions.
+func TestTypes(t *testing.T) {
+	s := lab.Shared(t).Stores[0]
+	db := s.DB(t)
+	const database = "mboxgroup884"
+	conn, err := db.Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	types := []string{
+		"INT", "INT UNSIGNED", "INT(9) ZEROFILL", "TINYINT(1)", "SMALLINT", "MEDIUMINT UNSIGNED", "BIGINT", "BIGINT UNSIGNED", "DECIMAL(10,3)", "DECIMAL(9,4) ZEROFILL", "DECIMAL",
+		"FLOAT", "FLOAT(9,2)", "FLOAT UNSIGNED", "DOUBLE", "DOUBLE(20,5)", "YEAR", "YEAR(2)", "BIT(1)", "BIT(13)", "CHAR(7)", "VARCHAR(7)", "CHAR(7) CHARACTER SET sjis", "VARCHAR(7) CHARACTER SET latin1",
+		"BINARY(5)", "VARBINARY(5)", "TINYTEXT", "TEXT", "BLOB", "ENUM('a','3','it''s','Ä','')", "ENUM('x','1') CHARACTER SET latin1", "SET('a','b','é','3')", "DATE", "DATETIME", "DATETIME(2)", "TIMESTAMP NULL",
+		"TIMESTAMP(6) NULL", "TIME", "TIME(3)", "UUID", "INET4", "INET6", "JSON CHECK (1)",
+	}
+	values := []any{
+		nil, "", "0", "1", "-1", "007", "12.3456", "-0.5", "1e10", "1.5e-12", "123456789.987654321", "1e300", "99999999999999999999999", "a", "a ", "  a", "b,a", "3,é", "Ä", "é", "表示ソース", "abcdefghijkl",
+		"2024-02-29", "20240229101112", "2024-02-31 25:00:00", "1:2:3", "-800:00:00.98765", "69", "1.2.3.4", "::1.2.3.4", "0:0:0:0:0:ffff:102:304", "FE80:0::1", "::2", "123E4567E89B12D3A456426655440000",
+		"1x", "it's", "\x00\xff", 16777217, 3.25, -7, 2155, 0.1,
+	}
+	exec := func(stmt string, args ...any) {
+		t.Helper()
+		_, err := conn.ExecContext(t.Context(), stmt, args...)
+		require.NoError(t, err, stmt)
+	}
+	exec("CREATE OR REPLACE DATABASE " + database + " DEFAULT CHARACTER SET utf8mb4")
+	t.Cleanup(func() { _, _ = db.ExecContext(context.WithoutCancel(t.Context()), "DROP DATABASE "+database) })
+	exec("USE " + database)
+	exec("SET sql_mode=''")
+	var rules []sqlrewrite.Column
+	for i, typ := range types {
+		exec(fmt.Sprintf("CREATE TABLE t%d (c %s)", i, typ))
+		for _, v := range values {
+			_, err := conn.ExecContext(t.Context(), fmt.Sprintf("INSERT IGNORE INTO t%d VALUES (?)", i), v)
+			require.NoError(t, err, "%s: %v", typ, v)
+		}
+		rules = append(rules, sqlrewrite.Column{Table: fmt.Sprint("t", i), Column: "c", Map: map[string]string{"7654321": "no"}, Unmapped: sqlrewrite.Pass})
+	}
+	maps := compile(t, sqlrewrite.Rules{Columns: rules})
+	given := map[string]bool{}
+	for i := range rules {
+		rules[i].Map, rules[i].Func = nil, func(v string) (string, bool) { given[rules[i].Table+" "+v] = true; return "", false }
+	}
+	funcs := compile(t, sqlrewrite.Rules{Columns: rules})
+	host, port, err := net.SplitHostPort(s.MySQLAddr)
+	require.NoError(t, err)
+	for _, flag := range []string{"--opt", "--hex-blob", "--skip-extended-insert", "--default-character-set=binary", "--default-character-set=utf8", "--compatible=ansi"} {
+		var dump bytes.Buffer
+		require.NoError(t, s.Run(t.Context(), []string{"mariadb-dump", "--no-defaults", "--host=" + host, "--port=" + port, "--protocol=tcp", "--user=" + s.MySQLUser, "--password=" + s.MySQLPassword, flag, database}, nil, &dump))
+		for _, r := range []*sqlrewrite.Rewriter{maps, funcs} {
+			var out bytes.Buffer
+			stats, err := r.Rewrite(t.Context(), &out, bytes.NewReader(dump.Bytes()))
+			require.NoError(t, err, flag)
+			require.Equal(t, dump.String(), out.String(), flag)
+			require.EqualValues(t, len(types)*len(values), stats.Rows)
+		}
+	}
+	// A function was given what a client prints, and nothing else.
+	for i, typ := range types {
+		rows, err := conn.QueryContext(t.Context(), fmt.Sprintf("SELECT CONCAT(c) FROM t%d WHERE c IS NOT NULL", i))
+		require.NoError(t, err)
+		for rows.Next() {
+			var v string
+			require.NoError(t, rows.Scan(&v))
+			if !given[fmt.Sprintf("t%d %s", i, v)] && utf8.ValidString(v) {
+				t.Errorf("%s: no function was given %q", typ, v)
+			}
+		}
+		require.NoError(t, rows.Close())
+	}
+}
+
 // TestWholeServer dumps everything that a server has, system tables, sequences, and tables with history included, and passes it through.
 func TestWholeServer(t *testing.T) {
 	l := lab.Shared(t)
@@ -289,6 +362,11 @@ func TestWholeServer(t *testing.T) {
 		"INSERT INTO numbered (mailbox_id) VALUES (1234)", "INSERT INTO versioned VALUES (1,1234)", "UPDATE versioned SET mailbox_id = 7", "INSERT INTO secret (id) VALUES (1)",
 		"INSERT INTO parts VALUES (1,1234)", "INSERT INTO places VALUES (POINT(1,2),'{\"a\": [1234, \"it''s\"]}','::1',UUID())", "INSERT INTO checked (a) VALUES (1)",
 		"CREATE FUNCTION `f;1`(a INT) RETURNS INT COMMENT 'it''s;' RETURN a / 1234", "CREATE ROLE reader",
+		"CREATE PROCEDURE cases(begin INT) BEGIN DECLARE end INT DEFAULT begin; DECLARE CONTINUE HANDLER FOR NOT FOUND, SQLSTATE '23000' BEGIN END; l: WHILE end > 0 DO SET end = CASE WHEN begin THEN end - 1 ELSE IF(end, 0, 1) END; " +
+			"IF end = 1 THEN LEAVE l; ELSE BEGIN END; END IF; END WHILE; REPEAT SET @x = begin; UNTIL 1 END REPEAT; END",
+		"SET @mode = @@sql_mode, sql_mode = ORACLE", "CREATE PACKAGE pack AS PROCEDURE p; FUNCTION f RETURN INT; END",
+		"CREATE PACKAGE BODY pack AS v INT := 1; PROCEDURE p AS BEGIN <<l>> FOR i IN 1..2 LOOP NULL; END LOOP; END; FUNCTION f RETURN INT AS x INT; BEGIN IF v > 1 THEN x := 1; ELSIF v > 2 THEN NULL; END IF; RETURN x; EXCEPTION WHEN OTHERS THEN RETURN 1; END; BEGIN v := 2; END",
+		"CREATE FUNCTION fo(a INT) RETURN INT AS x INT; BEGIN DECLARE y INT; BEGIN y := 1; END; RETURN x; END", "SET sql_mode = @mode",
 		"CREATE VIEW `v 1` AS SELECT * FROM numbered", "CREATE VIEW `v 2` AS SELECT `v 1`.`id` AS `x'y` FROM `v 1`",
 	} {
 		_, err := conn.ExecContext(t.Context(), stmt)
@@ -317,6 +395,7 @@ func TestWholeServer(t *testing.T) {
 		{"--all-databases", "--routines", "--events", "--triggers", "--add-drop-database", "--flush-privileges", "--skip-extended-insert", "--hex-blob"},
 		{"--all-databases", "--dump-history", "--single-transaction"},
 		{"--all-databases", "--system=all"},
+		{"--routines", "--events", "--triggers", "--databases", "od`d", "sys", "mysql"},
 		{"--databases", "od`d", "zimbra", "--compatible=ansi", "--complete-insert"}, // with --routines it drops "f" where that is no name
 	} {
 		in := dump(flags...)

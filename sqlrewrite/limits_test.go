@@ -7,7 +7,11 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -136,21 +140,86 @@ var errDisk = errors.New("disk full")
 func TestOtherErrors(t *testing.T) {
 	r := compile(t, moved())
 	in := dump(2000, 100, rowColumns)
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			_, err := way(r, t.Context(), &failing{100 << 10}, bytes.NewReader(in))
+			require.ErrorIs(t, err, errDisk)
 
-	_, err := r.Rewrite(t.Context(), &failing{100 << 10}, bytes.NewReader(in))
-	require.ErrorIs(t, err, errDisk)
+			_, err = way(r, t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in[:70000]), iotest.ErrReader(errDisk)))
+			require.ErrorIs(t, err, errDisk)
+			require.NotErrorIs(t, err, sqlrewrite.ErrTruncated)
 
-	_, err = r.Rewrite(t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in[:70000]), iotest.ErrReader(errDisk)))
-	require.ErrorIs(t, err, errDisk)
-	require.NotErrorIs(t, err, sqlrewrite.ErrTruncated)
+			_, err = way(r, t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in[:70000]), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 
-	_, err = r.Rewrite(t.Context(), io.Discard, io.MultiReader(bytes.NewReader(in[:70000]), iotest.ErrReader(io.ErrUnexpectedEOF)))
-	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			_, err = way(r, t.Context(), io.Discard, silent{})
+			require.ErrorIs(t, err, io.ErrNoProgress)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = r.Rewrite(ctx, io.Discard, bytes.NewReader(in))
-	require.ErrorIs(t, err, context.Canceled)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err = way(r, ctx, io.Discard, bytes.NewReader(in))
+			require.ErrorIs(t, err, context.Canceled)
+		})
+	}
+}
+
+// A silent reader has nothing, and does not say so.
+type silent struct{}
+
+func (silent) Read([]byte) (int, error) { return 0, nil }
+
+// A file is read ahead: blocks larger than any buffer, values longer than a block with their beginning kept and without, a statement that is
+// held back, an error far behind the first block.
+func TestFile(t *testing.T) {
+	r := compile(t, sqlrewrite.Rules{
+		Columns: []sqlrewrite.Column{{Table: "t", Column: "b", Map: map[string]string{"1": "5", strings.Repeat("k", 700<<10): "9"}}},
+		Context: sqlrewrite.Context{Database: "d", Columns: map[string][]string{"t": {"a", "b"}}},
+	})
+	var in, want bytes.Buffer
+	rnd := rand.New(rand.NewPCG(3, 4))
+	both := func(s string) { in.WriteString(s); want.WriteString(s) }
+	for i := range 400 {
+		both("CREATE TABLE `u" + strconv.Itoa(i) + "` (\n  `id` int COMMENT '" + strings.Repeat("held ", rnd.IntN(4000)) + "'\n);\nINSERT INTO `t` VALUES\n")
+		for range rnd.IntN(30) {
+			both("('" + strings.Repeat("it''s (1,1)\\n\n", rnd.IntN(300)) + "',")
+			in.WriteString("'1'),\n")
+			want.WriteString("'5'),\n")
+		}
+		if i%100 == 99 {
+			both("('" + strings.Repeat("long ", 400<<10) + "',")
+			in.WriteString("'" + strings.Repeat("k", 700<<10) + "'),")
+			want.WriteString("'9'),")
+		}
+		both("(NULL,NULL);\n")
+	}
+	name := filepath.Join(t.TempDir(), "dump.sql")
+	rewriteFile := func(in []byte) (string, sqlrewrite.Stats, error) {
+		require.NoError(t, os.WriteFile(name, in, 0o600))
+		f, err := os.Open(name)
+		require.NoError(t, err)
+		defer f.Close()
+		var out bytes.Buffer
+		stats, err := r.Rewrite(t.Context(), &out, f)
+		return out.String(), stats, err
+	}
+	out, stats, err := rewriteFile(in.Bytes())
+	require.NoError(t, err)
+	require.True(t, out == want.String(), "another output")
+	var pieces bytes.Buffer
+	again, err := r.Rewrite(t.Context(), &pieces, bytes.NewReader(in.Bytes()))
+	require.NoError(t, err)
+	require.Equal(t, again, stats)
+
+	at := bytes.LastIndex(in.Bytes(), []byte("(NULL,NULL)"))
+	wrong := slices.Concat(in.Bytes()[:at], []byte("(NULL,)"), in.Bytes()[at:])
+	var serr *sqlrewrite.SyntaxError
+	out, _, err = rewriteFile(wrong)
+	require.ErrorAs(t, err, &serr)
+	require.Equal(t, bytes.Count(wrong[:serr.Offset], []byte("\n"))+1, serr.Line)
+	require.InDelta(t, at, serr.Offset, 10)
+	require.True(t, strings.HasPrefix(want.String(), out), "no prefix of the right output")
+	_, _, err = rewriteFile(in.Bytes()[:at+5])
+	require.ErrorIs(t, err, sqlrewrite.ErrTruncated)
 }
 
 // One Rewriter serves many goroutines.
@@ -197,22 +266,27 @@ func TestMistakes(t *testing.T) {
 			{Database: "d", Table: "t", Column: "a", Unmapped: "maybe"},
 			{Table: "t", Column: "b\x00", Map: map[string]string{"1": "2"}, Func: func(string) (string, bool) { return "", false }},
 		},
-		Databases: map[string]string{"x": ""},
-		Context:   sqlrewrite.Context{Charset: "utf16", Database: "\xff", Columns: map[string][]string{"t": {"x", "X"}, ".": {}}},
+		Databases: map[string]string{"x": "", "a": "c", "b": "c"},
+		Context:   sqlrewrite.Context{Charset: "utf16", Database: "\xff", Columns: map[string][]string{"t": {"x", "X"}, ".": {}, "d.u": {"x"}}},
 		Unknown:   "never",
 	})
 	require.Error(t, err)
 	lines := strings.Split(err.Error(), "\n")
 	for i, want := range []string{
 		`unknown: "never"`, `rule 1 (.a): no table`, `rule 3 (d.t.a): neither`, `rule 3 (d.t.a): unmapped: "maybe"`, `rule 3 (d.t.a): rule 2 is about the same`,
-		`rule 4 (t.b`, `rule 4 (t.b`, `databases: "x": no new name`, `context: the database "\xff"`, `context: the charset "utf16"`,
-		`columns of ".": no database`, `columns of ".": no table`, `columns of ".": none`, `columns of "t": "X" twice`, `columns of "t": no "A"`, `columns of "t": no "a"`, `columns of "t": no "b`,
+		`rule 4 (t.b`, `rule 4 (t.b`, `databases: "b": "a" is renamed to "c", too`, `databases: "x": no new name`, `context: the database "\xff"`, `context: the charset "utf16"`,
+		`columns of ".": no database`, `columns of ".": no table`, `columns of ".": none`, `columns of "d.u": no rule names the table`, `columns of "t": "X" twice`, `columns of "t": no "A"`, `columns of "t": no "a"`, `columns of "t": no "b`,
 	} {
 		require.Greater(t, len(lines), i, want)
 		require.Contains(t, lines[i], want)
 		require.True(t, strings.HasPrefix(lines[i], "sqlrewrite: "), lines[i])
 	}
-	require.Len(t, lines, 17)
+	require.Len(t, lines, 19)
+
+	_, err = sqlrewrite.Compile(sqlrewrite.Rules{Databases: map[string]string{"a": "b"}, Context: sqlrewrite.Context{Database: "b"}})
+	require.EqualError(t, err, `sqlrewrite: context: another database is renamed to "b"`)
+	_, err = sqlrewrite.Compile(sqlrewrite.Rules{Databases: map[string]string{"a": "b", "b": "a", "c": "c"}, Context: sqlrewrite.Context{Database: "b"}})
+	require.NoError(t, err)
 }
 
 func TestRulesAreData(t *testing.T) {
@@ -239,9 +313,9 @@ func TestFunc(t *testing.T) {
 	rules := sqlrewrite.Rules{Columns: []sqlrewrite.Column{{Table: "t", Column: "c", Func: func(v string) (string, bool) {
 		return v + "0", v != "no"
 	}}}}
-	out, stats, err := rewrite(t, rules, `INSERT INTO t (c) VALUES (1),('it''s'),(NULL),(0x41),(007);`)
+	out, stats, err := rewrite(t, rules, `CREATE TABLE t (c varchar(9));INSERT INTO t (c) VALUES (1),('it''s'),(NULL),(0x41),('007');`)
 	require.NoError(t, err)
-	require.Equal(t, `INSERT INTO t (c) VALUES (10),('it\'s0'),(NULL),(0x4130),(0070);`, out)
+	require.Equal(t, `CREATE TABLE t (c varchar(9));INSERT INTO t (c) VALUES (10),('it\'s0'),(NULL),(0x4130),('0070');`, out)
 	require.Equal(t, []int64{4}, stats.Changed)
 	_, _, err = rewrite(t, rules, `INSERT INTO t (c) VALUES ('no');`)
 	require.ErrorContains(t, err, "without an entry")

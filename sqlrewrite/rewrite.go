@@ -11,9 +11,9 @@ import (
 
 // Stats count what a Rewrite did.
 type Stats struct {
-	Rows     int64   `json:"rows"`     // rows of all tables
+	Rows     int64   `json:"rows"`     // rows of all tables, except those of INSERT from a query
 	Changed  []int64 `json:"changed"`  // values that became others, by rule in the order of Rules.Columns
-	Complete bool    `json:"complete"` // the input ended with a line that begins with "-- Dump completed", as dumps do
+	Complete bool    `json:"complete"` // the last line of the input begins with "-- Dump completed", as that of a dump does
 }
 
 // Rewrite copies the dump from src to dst, with the values and names replaced that the rules name; every other byte stays. It returns nil
@@ -23,13 +23,16 @@ type Stats struct {
 // are held back until their end, and a row's closing parenthesis until the comma or semicolon after it. (The mariadb client executes an
 // unterminated last statement at the end of its input.) Stats are then those of the part that was read.
 //
+// A src that is a regular file is read ahead by another goroutine, which has ended when Rewrite returns; after an error the file's position is
+// somewhere behind what was understood.
+//
 // Errors are *SyntaxError where the input is at fault, with ErrTruncated in them where it was cut short; ctx's error when that ended; and
 // the errors of src and dst.
 func (r *Rewriter) Rewrite(ctx context.Context, dst io.Writer, src io.Reader) (Stats, error) {
-	return r.rewrite(ctx, dst, src, nil)
+	return r.rewrite(ctx, dst, src, worthwhile(src), nil)
 }
 
-func (r *Rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader, changes func(Change)) (stats Stats, err error) {
+func (r *Rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader, ahead bool, changes func(Change)) (stats Stats, err error) {
 	b := buffers.Get().(*buffer)
 	defer buffers.Put(b)
 	s := &scanner{
@@ -45,9 +48,15 @@ func (r *Rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader, ch
 		database: []byte(r.database),
 		selected: r.database != "",
 		created:  map[string]*columns{},
+		views:    map[string]bool{},
 		tables:   map[string]string{},
 		user:     map[string]string{},
+		bodies:   map[string]bool{},
 		assigned: map[string]bool{},
+	}
+	if ahead {
+		s.ahead, s.buf = newAhead(src), nil
+		defer s.ahead.close()
 	}
 	defer func() {
 		stats = s.stats
@@ -106,7 +115,7 @@ func (s *scanner) statement() bool {
 		s.copyTo(s.pos)
 		return false
 	}
-	s.complete, s.whole, s.unsure, s.alone = false, false, false, 0
+	s.complete, s.whole, s.unsure, s.inBody, s.alone = false, false, false, false, 0
 	s.start = s.offset()
 	if s.repeatedHead() {
 		s.rows()
@@ -136,7 +145,7 @@ func (s *scanner) statement() bool {
 // begins a line.
 func (s *scanner) between() (line, ok bool) {
 	line = s.base == 0 && s.pos == 0
-	for {
+	for first := line; ; { // first: the byte that follows is a line's first
 		if s.preface && s.base+int64(s.pos) > maxPreface {
 			s.preface = false
 			s.release()
@@ -148,24 +157,24 @@ func (s *scanner) between() (line, ok bool) {
 		next, _ := s.peek(1)
 		switch {
 		case class[c] == space:
-			line = line && c != '\r' || c == '\n'
+			line, first = line && c != '\r' || c == '\n', c == '\n'
 			s.pos++
 		case c == '-' && next == '-':
 			if !s.dashes() {
 				return line, true
 			}
-			s.complete = s.lineComment() && line
-			line = true
+			s.complete = s.lineComment() && first
+			line, first = true, true
 		case c == '#':
 			s.lineComment()
-			s.complete, line = false, true
+			s.complete, line, first = false, true, true
 		case c == '/' && next == '*':
 			code, n := s.versionComment()
 			if code {
 				return line, true
 			}
 			s.blockComment(n)
-			s.complete, line = false, false
+			s.complete, line, first = false, false, false
 		default:
 			return line, true
 		}
@@ -217,8 +226,12 @@ func (s *scanner) keyword(t token, line bool) {
 		if t = s.next(); !s.is(t, "TABLE") { // ANALYZE UPDATE updates
 			s.unexpected(t, "ANALYZE: only TABLE is understood")
 		}
+		s.settled(t)
 		s.toEnd()
 	case "DO":
+		if t = s.next(); !s.is(t, "SETVAL") {
+			s.unexpected(t, "DO: only SETVAL is understood")
+		}
 		s.setval()
 	case "UPDATE":
 		s.update()
@@ -228,24 +241,40 @@ func (s *scanner) keyword(t token, line bool) {
 		s.truncate()
 	case "RENAME":
 		s.renameTable()
-	case "EXECUTE", "SELECT":
-		if !s.wellKnown(t) {
-			s.fail(t.from, "%s is not understood", strings.Clone(kw))
+	case "SELECT":
+		at := t.from
+		if s.wellKnown(t) {
+			s.endsHere("SELECT")
+			return
 		}
-		s.endsHere("EXECUTE or SELECT")
-	case "CALL", "EXPLAIN", "HANDLER", "IMPORT", "LOAD", "OPTIMIZE", "PREPARE", "PURGE", "REPAIR", "RESET", "SHOW", "VALUES", "WITH", "XA",
-		"SOURCE", "SYSTEM", "DEALLOCATE", "SAVEPOINT", "SHUTDOWN", "KILL", "TABLE", "IF", "SIGNAL", "BINLOG", "CHECK", "DESCRIBE", "HELP":
+		if t = s.next(); !s.is(t, "SETVAL") {
+			s.fail(at, "SELECT is not understood")
+		}
+		s.setval()
+	case "EXECUTE":
+		if at := t.from; !s.wellKnown(t) {
+			s.execute(at)
+			return
+		}
+		s.endsHere("EXECUTE")
+	case "PREPARE":
+		s.prepare(t)
+	case "DEALLOCATE":
+		s.deallocate(t.from)
+	case "CALL", "EXPLAIN", "HANDLER", "IMPORT", "LOAD", "OPTIMIZE", "PURGE", "REPAIR", "RESET", "SHOW", "VALUES", "WITH", "XA",
+		"SOURCE", "SYSTEM", "SAVEPOINT", "SHUTDOWN", "KILL", "TABLE", "IF", "SIGNAL", "BINLOG", "CHECK", "DESCRIBE", "HELP":
 		s.fail(t.from, "%s is not understood", strings.Clone(kw)) // kw itself stays where it is
 	default:
 		s.fail(t.from, "no statement that is understood begins so")
 	}
 }
 
-// wellKnown are statements that could do anything, in the words in which mariadb-dump writes them, where they do nothing to rows.
+// wellKnown are statements that could do anything, in the words in which dumps have them, where they do nothing to rows.
 var wellKnown = []string{
 	`EXECUTE IMMEDIATE IF(@@LOG_OUTPUT='TABLE' AND (@@LOG_SLOW_QUERY=1 OR @@GENERAL_LOG=1),"SET GLOBAL LOG_OUTPUT='NONE'", "DO 0")`,
 	`SELECT COALESCE(CURRENT_ROLE(),'NONE') into @current_role`,
 	`EXECUTE IMMEDIATE CONCAT('SET ROLE ', @current_role)`,
+	`SELECT COUNT(*) INTO @is_rocksdb_supported FROM INFORMATION_SCHEMA.SESSION_VARIABLES WHERE VARIABLE_NAME='rocksdb_bulk_load'`,
 }
 
 // wellKnown passes over such a statement, which begins with t, and says whether it is one.
@@ -262,7 +291,8 @@ func (s *scanner) wellKnown(t token) bool {
 			s.truncated("a statement")
 		case string(b) == rest:
 			s.pos += len(rest)
-			delete(s.user, "current_role") // one of them assigns it
+			delete(s.user, "current_role") // these are assigned
+			delete(s.user, "is_rocksdb_supported")
 			return true
 		}
 	}
@@ -289,7 +319,7 @@ func (s *scanner) delimiterLine() {
 		}
 	}
 	fields := bytes.Fields(line)
-	if len(fields) != 1 || len(fields[0]) > 15 || bytes.ContainsAny(fields[0], "'\"`\\/*#-,()") && string(fields[0]) != "//" || !ascii(fields[0]) {
+	if len(fields) != 1 || len(fields[0]) > 15 || bytes.ContainsAny(fields[0], "'\"`\\/*#-,.()") && string(fields[0]) != "//" || !ascii(fields[0]) {
 		s.failHere("a delimiter that is not understood")
 	}
 	s.delim = append(s.delim[:0], fields[0]...)

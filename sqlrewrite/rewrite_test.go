@@ -2,7 +2,9 @@ package sqlrewrite_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -38,17 +40,25 @@ const movedIn = "-- zmlift dump, format 1\n" +
 	"(1234,'\xf0\x9f\x92\x8c');\n" +
 	"-- Dump completed {\"v\":1}\n"
 
+// ways are the two in which an input is read.
+var ways = map[string]func(*sqlrewrite.Rewriter, context.Context, io.Writer, io.Reader) (sqlrewrite.Stats, error){
+	"as it comes": (*sqlrewrite.Rewriter).Rewrite,
+	"ahead":       (*sqlrewrite.Rewriter).RewriteAhead,
+}
+
 func rewrite(t *testing.T, rules sqlrewrite.Rules, in string) (string, sqlrewrite.Stats, error) {
 	t.Helper()
 	r, err := sqlrewrite.Compile(rules)
 	require.NoError(t, err)
 	var out bytes.Buffer
 	stats, err := r.Rewrite(t.Context(), &out, strings.NewReader(in))
-	var single bytes.Buffer
-	again, serr := r.Rewrite(t.Context(), &single, iotest.OneByteReader(strings.NewReader(in)))
-	require.Equal(t, err, serr, "byte by byte")
-	require.Equal(t, out.String(), single.String(), "byte by byte")
-	require.Equal(t, stats, again, "byte by byte")
+	for name, way := range ways {
+		var single bytes.Buffer
+		again, serr := way(r, t.Context(), &single, iotest.OneByteReader(strings.NewReader(in)))
+		require.Equal(t, err, serr, name)
+		require.Equal(t, out.String(), single.String(), name)
+		require.Equal(t, stats, again, name)
+	}
 	return out.String(), stats, err
 }
 
@@ -59,6 +69,29 @@ func TestMovedMailbox(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, out)
 	require.Equal(t, sqlrewrite.Stats{Rows: 5, Changed: []int64{4, 3, 1}, Complete: true}, stats)
+}
+
+// TestStats: rows in all forms count, and a dump's closing line where one can stand.
+func TestStats(t *testing.T) {
+	for in, want := range map[string]sqlrewrite.Stats{
+		"INSERT INTO x PARTITION (p,`q`) VALUES (1),(2);":      {Rows: 2},
+		"REPLACE x PARTITION (p) (a,b) VALUES (1,2);":          {Rows: 1},
+		"INSERT INTO x SET a=1, b=2;REPLACE x SET a=1;":        {Rows: 2},
+		"INSERT INTO x PARTITION (p) SET a=1;":                 {Rows: 1},
+		"INSERT INTO x (a) SELECT 1;":                          {},
+		"SET @x=1;\n-- Dump completed on 2024-02-29\n\n \n":    {Complete: true},
+		"SET @x=1;\n -- Dump completed\n":                      {},
+		"SET @x=1;-- Dump completed\n":                         {},
+		"SET @x=1;\n/**/-- Dump completed\n":                   {},
+		"SET @x=1;\n-- Dump completed\n-- and more\n":          {},
+		"SET @x=1;\n-- Dump completed\n-- Dump completed on x": {Complete: true},
+		"-- Dump completed":                                    {Complete: true},
+	} {
+		_, got, err := rewrite(t, passRules(), in)
+		require.NoError(t, err, in)
+		want.Changed = []int64{0}
+		require.Equal(t, want, got, in)
+	}
 }
 
 // TestCutCases cuts all the inputs of TestGood everywhere: what comes out is a beginning of what comes out of the whole.
@@ -116,6 +149,20 @@ func TestForeignNames(t *testing.T) {
 	} {
 		_, _, err := rewrite(t, rules, in)
 		require.Error(t, err, "%q", in)
+	}
+}
+
+// TestSecondBackslash: in sjis and ujis a character of two bytes is a backslash to the server, and a rule may be about that.
+func TestSecondBackslash(t *testing.T) {
+	rules := passRules()
+	rules.Columns[0].Map = map[string]string{`\`: "x"}
+	for in, ok := range map[string]bool{
+		"SET NAMES sjis;INSERT INTO t (id) VALUES ('\x81\x5f');":   false,
+		"SET NAMES ujis;INSERT INTO t (id) VALUES ('\xa1\xc0');":   false,
+		"SET NAMES sjis;INSERT INTO t (id) VALUES ('y'),('\\\\');": true,
+	} {
+		_, _, err := rewrite(t, rules, in)
+		require.Equal(t, ok, err == nil, "%q: %v", in, err)
 	}
 }
 

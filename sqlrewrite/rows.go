@@ -19,7 +19,7 @@ type plan struct {
 type target struct {
 	column int // its place in a row
 	rule   int
-	typ    valueType
+	typ    *columnType
 	latest [4]replacement
 	next   int // which of them is overwritten next
 }
@@ -84,9 +84,13 @@ func (s *scanner) insert() {
 		t = s.next()
 	}
 	s.qualified(t)
+	s.noView(t)
 	named := s.rules(t, true)
 	s.plan.columns, s.plan.targets = -1, s.plan.targets[:0]
 	t = s.next()
+	if s.is(t, "PARTITION") && !named {
+		t = s.partitions()
+	}
 	list := false
 	if isMark(t, '(') {
 		if t = s.next(); s.isOne(t, "SELECT", "WITH", "VALUES", "TABLE") || isMark(t, '(') {
@@ -115,8 +119,7 @@ func (s *scanner) insert() {
 	case !ok:
 		s.truncated("a statement")
 	case c != '(':
-		s.insertOther(s.next(), named)
-		return
+		s.unexpected(s.next(), "the place of a row")
 	case s.version:
 		s.failHere("rows in a version comment")
 	case s.delim[0] != ';':
@@ -125,6 +128,25 @@ func (s *scanner) insert() {
 	s.rememberHead()
 	s.release()
 	s.rows()
+}
+
+// partitions passes over the list of them in an INSERT, and returns the token behind it.
+func (s *scanner) partitions() token {
+	if t := s.next(); !isMark(t, '(') {
+		s.unexpected(t, "PARTITION")
+	}
+	for {
+		if t := s.next(); t.kind != word && t.kind != name {
+			s.unexpected(t, "PARTITION")
+		}
+		t := s.next()
+		if isMark(t, ')') {
+			return s.next()
+		}
+		if !isMark(t, ',') {
+			s.unexpected(t, "PARTITION")
+		}
+	}
 }
 
 // insertOther passes over an INSERT without VALUES, from t on.
@@ -137,8 +159,12 @@ func (s *scanner) insertOther(t token, named bool) {
 	case t.kind == text, t.kind == name:
 		s.unexpected(t, "INSERT")
 	}
+	one := s.is(t, "SET")
 	s.pass(t)
 	s.toEnd()
+	if one {
+		s.stats.Rows++
+	}
 }
 
 // columnList reads the column list of an INSERT, from t to the closing parenthesis.
@@ -151,6 +177,9 @@ func (s *scanner) columnList(t token) {
 		at := t
 		t = s.next()
 		for isMark(t, '.') { // a table's name before the column's
+			if s.renamed(at) {
+				s.stays(at)
+			}
 			if at = s.next(); at.kind != word && at.kind != name {
 				s.unexpected(at, "the list of columns")
 			}
@@ -197,7 +226,7 @@ func (s *scanner) columnIs(n int, column []byte, t token) {
 				s.fail(t.from, "column %q twice", ru.Column.Column)
 			}
 		}
-		s.plan.targets = append(s.plan.targets, target{column: n, rule: i})
+		s.plan.targets = append(s.plan.targets, target{column: n, rule: i, typ: unknown})
 	}
 }
 
@@ -224,7 +253,7 @@ func (s *scanner) columnOrder(t token) {
 		if j < 0 {
 			continue // reported by the caller
 		}
-		tg := target{column: j, rule: i}
+		tg := target{column: j, rule: i, typ: unknown}
 		if cols != nil {
 			tg.typ = cols.types[j]
 		}
@@ -309,6 +338,7 @@ func (s *scanner) assignments() {
 			if column.kind != word && column.kind != name {
 				s.unexpected(column, "ON DUPLICATE KEY UPDATE")
 			}
+			s.pass(column)
 			if t = s.next(); !isMark(t, '.') {
 				break
 			}
@@ -381,6 +411,14 @@ func (s *scanner) skip(n int) int {
 	something := false // the value is not empty
 	b, i := s.buf[:s.end], s.pos
 	for {
+		if !something && depth == 0 && s.charset.double == nil {
+			var passed int
+			i, passed = s.simple(i, n-commas)
+			if commas += passed; commas == n {
+				s.pos = i
+				return commas
+			}
+		}
 		if i == len(b) {
 			s.pos = i
 			if !s.more() {
@@ -392,9 +430,9 @@ func (s *scanner) skip(n int) int {
 		switch class[c] {
 		case plain:
 			something = true
-			if c >= utf8.RuneSelf && s.charset.double != nil {
+			if c >= utf8.RuneSelf {
 				s.pos = i
-				s.failHere("a name in charset %s that is not ASCII and not quoted", s.charset.name)
+				s.letter(c)
 			}
 			for i += max(1, leadingDigits(b[i:])); i < len(b) && class[b[i]] == plain && b[i] < utf8.RuneSelf; i++ {
 			}
@@ -449,9 +487,17 @@ func (s *scanner) skip(n int) int {
 			b, i = s.buf[:s.end], s.pos
 		case space:
 			i++
-		case op, period:
+		case op:
 			something = true
 			i++
+		case period:
+			something = true
+			i++
+			if len(s.rw.databases) > 0 && !fraction(b[i:]) {
+				s.pos = i
+				s.notQualified()
+				b, i = s.buf[:s.end], s.pos
+			}
 		case slash, dash, hash:
 			s.pos = i
 			version := s.version
@@ -479,3 +525,60 @@ func (s *scanner) skip(n int) int {
 		}
 	}
 }
+
+// simple passes over values as most of them are, each with the comma behind it: whole numbers, strings, NULL. It stops before the first one that
+// is something else, or not all in the buffer, or after n of them, and returns where, and how many it passed.
+func (s *scanner) simple(i, n int) (next, passed int) {
+	b, escapes := s.buf[:s.end], !s.literal
+	for ; passed < n && i+16 < len(b); passed++ {
+		end := i
+		if b[i] == '\'' {
+			var closed bool
+			if end, closed = s.stringEnd(i+1, '\'', escapes); !closed {
+				break
+			}
+		} else if digits := leadingDigits(b[i:]); digits == 8 {
+			end += 8 + leadingDigits(b[i+8:])
+		} else if digits > 0 {
+			end += digits
+		} else if b[i] == 'N' && string(b[i:i+4]) == "NULL" {
+			end += 4
+		}
+		if end == i || b[end] != ',' {
+			break
+		}
+		i = end + 1
+	}
+	return i, passed
+}
+
+// fraction says whether b begins with the digits behind a point, and a value ends there.
+func fraction(b []byte) bool {
+	i := 0
+	for i < len(b) && b[i] >= '0' && b[i] <= '9' {
+		i++
+	}
+	return i < len(b) && (b[i] == ',' || b[i] == ')')
+}
+
+// notQualified stops at a name behind a dot, which is before pos: the name before it may be that of a renamed database.
+func (s *scanner) notQualified() {
+	dot, version := s.offset()-1, s.version
+	c, _ := s.gap()
+	number, n := true, 0
+	for exponent := false; number && class[c] == plain && n < maxName; n++ {
+		number = c >= '0' && c <= '9' || c|0x20 == 'e' && !exponent
+		exponent = exponent || c|0x20 == 'e'
+		c, _ = s.peek(n + 1)
+	}
+	if number && n > 0 { // or a name that looks like one, but then more of it follows
+		s.pos += n
+		c, _ = s.gap()
+	}
+	if !number || class[c] == quote && s.names(c) || n > 0 && (c == '(' || c == '.') || s.version != version {
+		s.fail(dot, "a qualified name in a row, and databases are renamed")
+	}
+}
+
+// maxName is the length of the longest name.
+const maxName = 64

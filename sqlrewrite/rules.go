@@ -21,7 +21,8 @@ const (
 type Rules struct {
 	Columns []Column `json:"rules"`
 	// Databases renames databases in USE, in CREATE, ALTER and DROP DATABASE, and before the dot of qualified names. The bodies of views,
-	// triggers and routines stay as they are. Rules and Context speak of a database by the name that it has in the input.
+	// triggers and routines stay as they are. Rules and Context speak of a database by the name that it has in the input. No two databases
+	// become one: a database in the input that has another's new name, and keeps it, is an error.
 	Databases map[string]string `json:"databases,omitempty"`
 	Context   Context           `json:"context,omitzero"`
 	// Unknown is the policy for statements that make, alter or fill a table that no rule names. Default: Pass.
@@ -35,8 +36,10 @@ type Column struct {
 	Column   string `json:"column"`             // case does not matter
 	// Map says what becomes of a value. A value is mapped once: {"1": "2", "2": "1"} swaps.
 	Map map[string]string `json:"map,omitempty"`
-	// Func, where there is no Map, is called for every value that is not NULL, with its text; ok false says that it has no entry. It must
-	// be safe for as many goroutines as use the Rewriter. The text of a number is what the input says: 007 is "007".
+	// Func, where there is no Map, is called for values that are not NULL, with their text as a client prints it; ok false says that there is
+	// no entry. It must be safe for as many goroutines as use the Rewriter, and answer alike when it is asked again. Where CREATE TABLE has
+	// not said the type, it is asked about a number in an odd spelling twice, as it stands and as a number is printed, and two answers are an
+	// error: '007' may be 7.
 	Func func(value string) (to string, ok bool) `json:"-"`
 	// Unmapped is the policy for a value without an entry. Default: Refuse, because an id that stays gives one user's mail to another.
 	Unmapped Policy `json:"unmapped,omitempty"`
@@ -47,7 +50,7 @@ type Context struct {
 	Database string `json:"database,omitempty"` // the current database where the input begins
 	Charset  string `json:"charset,omitempty"`  // of the connection where the input begins; default utf8mb4
 	// Columns names the columns of tables, in order, for data without CREATE TABLE and without column lists. A key is "table", or
-	// "database.table", divided at its first dot.
+	// "database.table", divided at its first dot. Only tables that a rule names need it, and others are a mistake.
 	Columns map[string][]string `json:"columns,omitempty"`
 }
 
@@ -56,6 +59,7 @@ type Rewriter struct {
 	rules     []rule
 	tables    map[string][]int // indexes of rules, by table
 	databases map[string]string
+	taken     map[string]bool                // new names of databases, except those that are renamed themselves
 	given     map[string]map[string][]string // folded columns by table and database; "" is any database
 	unknown   Policy
 	database  string
@@ -77,6 +81,7 @@ func Compile(rules Rules) (*Rewriter, error) {
 	c := compiler{r: &Rewriter{
 		tables:    map[string][]int{},
 		databases: maps.Clone(rules.Databases),
+		taken:     map[string]bool{},
 		given:     map[string]map[string][]string{},
 		database:  rules.Context.Database,
 		charset:   utf8mb4,
@@ -85,13 +90,12 @@ func Compile(rules Rules) (*Rewriter, error) {
 	for i := range rules.Columns {
 		c.column(i, rules.Columns[i])
 	}
-	for _, from := range slices.Sorted(maps.Keys(rules.Databases)) {
-		where := fmt.Sprintf("databases: %q", from)
-		c.name(where, "old name", from)
-		c.name(where, "new name", rules.Databases[from])
-	}
+	c.databases(rules.Databases)
 	if c.r.database != "" {
 		c.name("context", "database", c.r.database)
+	}
+	if c.r.taken[c.r.database] {
+		c.mistake("context: another database is renamed to %q", c.r.database)
 	}
 	if name := rules.Context.Charset; name != "" {
 		if c.r.charset = findCharset(name); c.r.charset == nil {
@@ -165,6 +169,23 @@ func (c *compiler) column(i int, col Column) {
 	c.r.rules = append(c.r.rules, ru)
 }
 
+// databases looks at the renames. Two databases must not become one.
+func (c *compiler) databases(renames map[string]string) {
+	by := map[string]string{}
+	for _, from := range slices.Sorted(maps.Keys(renames)) {
+		to, where := renames[from], fmt.Sprintf("databases: %q", from)
+		c.name(where, "old name", from)
+		c.name(where, "new name", to)
+		if other, ok := by[to]; ok {
+			c.mistake("%s: %q is renamed to %q, too", where, other, to)
+		}
+		by[to] = from
+		if _, ok := renames[to]; !ok {
+			c.r.taken[to] = true
+		}
+	}
+}
+
 // given adds a list of columns from the Context.
 func (c *compiler) given(key string, columns []string) {
 	where := fmt.Sprintf("context: columns of %q", key)
@@ -185,11 +206,19 @@ func (c *compiler) given(key string, columns []string) {
 			c.mistake("%s: %q twice", where, col)
 		}
 	}
+	named := false
 	for _, i := range c.r.tables[table] {
 		ru := &c.r.rules[i]
-		if table != "" && (database == "" || ru.Database == "" || ru.Database == database) && !slices.Contains(folded, ru.folded) {
+		if table == "" || database != "" && ru.Database != "" && ru.Database != database {
+			continue
+		}
+		named = true
+		if !slices.Contains(folded, ru.folded) {
 			c.mistake("%s: no %q, which rule %d names", where, ru.Column.Column, i+1)
 		}
+	}
+	if !named && table != "" {
+		c.mistake("%s: no rule names the table", where)
 	}
 	if c.r.given[table] == nil {
 		c.r.given[table] = map[string][]string{}
@@ -221,7 +250,7 @@ func (ru *rule) index() {
 func fold(s string) string { return strings.ToLower(s) }
 
 // foreign says whether bytes that are not ASCII may be this text in some charset. sjis and ujis have a second backslash.
-func foreign(s string) bool { return !ascii(s) || strings.Contains(s, `\\`) }
+func foreign(s string) bool { return !ascii(s) || strings.Contains(s, `\`) }
 
 func ascii[T string | []byte](s T) bool {
 	for i := range len(s) {

@@ -3,7 +3,6 @@ package sqlrewrite
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -39,8 +38,9 @@ type scanner struct {
 	end       int
 	hold, tok int // -1: none
 	base      int64
-	lines     int // line breaks before buf
+	lines     int // line breaks before end
 	eof       bool
+	ahead     *ahead // nil: src is read by the scanner itself
 	obuf      []byte
 	edits     []edit // of what is held back, in order
 
@@ -49,11 +49,15 @@ type scanner struct {
 	opened  int    // how many of these comments began so far
 	alone   int    // the comment in which the whole statement must stand, because not every server executes its first word; 0: none
 	unsure  bool   // the statement has a token that not every server executes
+	parens  int    // which are open in such a comment
 	delim   []byte // what ends a statement
 	charset *charset
 	ansi    bool // ANSI_QUOTES
 	literal bool // NO_BACKSLASH_ESCAPES
 	oracle  bool // ORACLE, in which routines are written in another language
+	// emptyNull is EMPTY_STRING_IS_NULL, in which '' is no string.
+	emptyNull bool
+	inBody    bool // in a text that stays whatever it says
 
 	table   string // for errors
 	scratch []byte
@@ -74,8 +78,10 @@ type scanner struct {
 	plan     plan
 	head     head
 	created  map[string]*columns
+	views    map[string]bool   // by key
 	tables   map[string]string // for errors
 	user     map[string]string // user variables whose values are known
+	bodies   map[string]bool   // and those that bodies mention, up to their first dot
 	assigned map[string]bool   // by the SET under way: servers differ in whether its later parts see that
 }
 
@@ -95,7 +101,7 @@ func (s *scanner) fail(offset int64, format string, args ...any) {
 }
 
 func (s *scanner) throw(offset int64, msg string) {
-	line := s.lines + 1 + bytes.Count(s.buf[:max(0, min(int(offset-s.base), s.end))], []byte{'\n'})
+	line := s.lines + 1 - bytes.Count(s.buf[max(0, min(int(offset-s.base), s.end)):s.end], []byte{'\n'})
 	panic(failure{&SyntaxError{Offset: offset, Line: line, Table: s.table, Msg: msg}})
 }
 
@@ -111,8 +117,7 @@ func (s *scanner) failHere(format string, args ...any) { s.fail(s.offset(), form
 
 // truncated stops the scan because the input ended too early.
 func (s *scanner) truncated(inside string) {
-	line := s.lines + 1 + bytes.Count(s.buf[:s.end], []byte{'\n'})
-	panic(failure{&SyntaxError{Offset: s.base + int64(s.end), Line: line, Table: s.table, Msg: "the input ends inside " + inside, err: ErrTruncated}})
+	panic(failure{&SyntaxError{Offset: s.base + int64(s.end), Line: s.lines + 1, Table: s.table, Msg: "the input ends inside " + inside, err: ErrTruncated}})
 }
 
 func (s *scanner) offset() int64 { return s.base + int64(s.pos) }
@@ -125,57 +130,63 @@ func (s *scanner) more() bool {
 	if err := s.ctx.Err(); err != nil {
 		panic(failure{err})
 	}
+	before := s.base + int64(s.end)
+	switch err := s.fill(); {
+	case err == io.EOF:
+		s.eof = true
+		return s.base+int64(s.end) > before
+	case err != nil:
+		panic(failure{fmt.Errorf("read: %w", err)})
+	}
+	return true
+}
+
+// fill reads more into the buffer.
+func (s *scanner) fill() error {
+	if s.ahead != nil {
+		return s.ahead.next(s)
+	}
 	if s.end == len(s.buf) {
 		s.room()
 	}
-	for range 100 {
-		n, err := s.src.Read(s.buf[s.end:])
-		if n < 0 || n > len(s.buf)-s.end {
-			panic(failure{errors.New("read: a wrong count from the reader")})
-		}
-		s.end += n
-		if err == io.EOF {
-			s.eof = true
-			return n > 0
-		}
-		if err != nil {
-			panic(failure{fmt.Errorf("read: %w", err)})
-		}
-		if n > 0 {
-			return true
-		}
-	}
-	panic(failure{fmt.Errorf("read: %w", io.ErrNoProgress)})
+	n, err := read(s.src, s.buf[s.end:])
+	s.lines += bytes.Count(s.buf[s.end:s.end+n], []byte{'\n'})
+	s.end += n
+	return err
 }
 
 // room makes room behind the input: it copies out what may go, moves the rest to the front, and takes a larger buffer when that is much.
 func (s *scanner) room() {
-	keep := s.pos
-	if s.tok >= 0 {
-		keep = min(keep, s.tok)
-	}
-	if s.hold >= 0 && s.pos-s.hold > maxHeld && s.preface {
-		s.release() // comments as long as that are no reason to give up
-	}
-	s.limit()
-	if s.hold >= 0 {
-		keep = min(keep, s.hold)
-	}
-	s.copyTo(keep)
-	s.lines += bytes.Count(s.buf[:keep], []byte{'\n'})
+	keep := s.retire()
 	to := s.buf
 	if s.end-keep > len(s.buf)/2 {
 		to = make([]byte, 2*len(s.buf))
 	}
 	copy(to, s.buf[keep:s.end])
 	s.buf = to
-	s.base += int64(keep)
-	s.out, s.pos, s.end = s.out-keep, s.pos-keep, s.end-keep
+	s.move(keep)
+}
+
+// retire copies out what may go, and returns the index of the first byte that must stay in the buffer.
+func (s *scanner) retire() int {
+	if s.hold >= 0 && s.pos-s.hold > maxHeld && s.preface {
+		s.release() // comments as long as that are no reason to give up
+	}
+	s.limit()
+	keep := s.kept()
+	s.copyTo(keep)
+	return keep
+}
+
+// move follows the input, whose first n bytes have left the buffer.
+func (s *scanner) move(n int) {
+	s.base += int64(n)
+	s.out, s.pos, s.end = s.out-n, s.pos-n, s.end-n
 	if s.tok >= 0 {
-		s.tok -= keep
+		s.tok -= n
 	}
 	if s.hold >= 0 {
-		s.hold -= keep
+		s.hold -= n
 	}
 }
 
@@ -380,13 +391,17 @@ func (s *scanner) strDouble(q byte, escapes bool) {
 	}
 }
 
-// dashes says whether the two dashes at pos begin a comment: white space or a control character must follow.
+// dashes says whether the two dashes at pos begin a comment: white space must follow. Of control characters, and of what is beyond ASCII,
+// servers and clients say different things.
 func (s *scanner) dashes() bool {
 	third, ok := s.peek(2)
 	if !ok {
 		s.truncated("a comment") // if it is one: nothing of it goes out
 	}
-	return third <= ' ' || third == 0x7f
+	if class[third] != space && (third < ' ' || third >= 0x7f) {
+		s.failHere("two dashes before a byte that may or may not make them a comment")
+	}
+	return class[third] == space
 }
 
 // comment passes over a comment if one begins at pos, and says so. In the comments /*! */ and /*M! */ is code: of these it passes over the
@@ -411,6 +426,9 @@ func (s *scanner) comment() bool {
 	case '*':
 		if next, _ := s.peek(1); next != '/' || !s.version {
 			return false
+		}
+		if s.parens != 0 {
+			s.oddParens(s.offset())
 		}
 		s.version = false
 		s.pos += 2
@@ -506,7 +524,8 @@ func (s *scanner) versionComment() (code bool, opening int) {
 	if string(s.buf[s.pos+version:s.pos+n]) == "999999" {
 		return false, n
 	}
-	if d := n - version; d != 0 && d != 5 && d != 6 {
+	// Servers that read five digits take a sixth for code. That of a version which they have would be the first of a name or a number.
+	if d := n - version; d != 0 && d != 5 && (d != 6 || at(version) == '0') {
 		s.failHere("a version comment with %d digits", d)
 	}
 	return true, n

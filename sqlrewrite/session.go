@@ -2,7 +2,10 @@ package sqlrewrite
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // maxVariables bounds how many user variables are remembered, and maxVariable how long a value of them.
@@ -19,7 +22,8 @@ func (s *scanner) set() {
 	switch {
 	case s.is(t, "STATEMENT"):
 		s.fail(t.from, "SET STATEMENT is not understood")
-	case s.isOne(t, "PASSWORD", "TRANSACTION", "ROLE"), s.is(t, "DEFAULT"):
+	case s.isOne(t, "PASSWORD", "TRANSACTION", "ROLE", "DEFAULT"):
+		s.settled(t)
 		s.toComma()
 		return
 	}
@@ -71,6 +75,7 @@ func (s *scanner) assignment(t token, global *bool) token {
 	if !isMark(t, '=') {
 		s.unexpected(t, "SET")
 	}
+	s.settled(t)
 	*global = *global || a.scope == globally
 	value, known, t := s.expression(s.next())
 	s.assign(a, value, known, *global)
@@ -142,32 +147,58 @@ func (s *scanner) isScope(t token, a *assignment) bool {
 	return true
 }
 
-// userVariable reads the name of a user variable behind its @.
+// userVariable reads the name of a user variable behind its @. In letters beyond ASCII, and with blanks at its end, different names are one
+// variable to the server.
 func (s *scanner) userVariable(t token, a *assignment) token {
-	switch t.kind {
-	case name:
-		a.name = strings.ToLower(string(s.identifier(nil, t)))
-		return s.next()
-	case text:
-		b := s.bytes(t)
-		if b = b[1 : len(b)-1]; bytes.ContainsAny(b, "'\"\\") || !ascii(b) {
-			s.fail(t.from, "the name of a user variable is not understood")
-		}
-		a.name = strings.ToLower(string(b))
-		return s.next()
-	}
-	var b []byte
-	last := t.from
-	for (t.kind == word || isMark(t, '.')) && t.from == last {
-		b = append(b, s.bytes(t)...)
-		last = t.to
+	at, b := t.from, []byte(nil)
+	if t.kind == name || t.kind == text {
+		b = bytes.Clone(s.unquoted(t)) // next may move it
 		t = s.next()
+	} else {
+		for last := t.from; (t.kind == word || isMark(t, '.')) && t.from == last; t = s.next() {
+			b = append(b, s.bytes(t)...)
+			last = t.to
+		}
 	}
 	if len(b) == 0 {
 		s.unexpected(t, "the name of a user variable")
 	}
+	for _, c := range b {
+		if c >= utf8.RuneSelf || class[c] != plain && c != '.' {
+			s.fail(at, "the name of a user variable is not understood")
+		}
+	}
 	a.name = strings.ToLower(string(b))
 	return t
+}
+
+// unquoted returns what stands between the quotes of a token, as it is spelled.
+func (s *scanner) unquoted(t token) []byte {
+	b := s.bytes(t)
+	return b[1 : len(b)-1]
+}
+
+// forget notes that the user variable whose name begins with a token may have any value from here on, whatever SET says.
+func (s *scanner) forget(t token) {
+	b := s.bytes(t)
+	if t.kind == name || t.kind == text {
+		b = s.unquoted(t)
+	}
+	first, _, _ := strings.Cut(strings.ToLower(string(b)), ".") // of a name with dots, which may be several tokens
+	if s.bodies[first] {
+		return
+	}
+	if len(s.bodies) == maxNames {
+		s.fail(t.from, "too many user variables in bodies")
+	}
+	s.bodies[first] = true
+	maps.DeleteFunc(s.user, func(known, _ string) bool { return s.inBodies(known) })
+}
+
+// inBodies says whether a body mentions a user variable, or may do.
+func (s *scanner) inBodies(variable string) bool {
+	first, _, _ := strings.Cut(variable, ".")
+	return s.bodies[first]
 }
 
 // expression reads the right side of an assignment from t on, and returns its value where that is text which is known.
@@ -181,6 +212,7 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 		}
 		t = s.next()
 	case t.kind == word:
+		s.pass(t)
 		// A bare word is text on the right side of SET; a number is a number.
 		value, known = string(s.bytes(t)), !s.isOne(t, "DEFAULT", "NULL", "ON", "OFF", "TRUE", "FALSE")
 		if value[0] >= '0' && value[0] <= '9' {
@@ -204,9 +236,9 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 			value, known = s.charset.name, !s.assigned[a.name]
 		}
 	}
-	depth := 0
+	depth, last := 0, first.to
 	for ; t.kind != delimiter && (depth > 0 || !isMark(t, ',')); t = s.next() {
-		known = false // an expression of more than that
+		known, last = false, t.to // an expression of more than that
 		switch {
 		case t.kind == end:
 			s.truncated("a statement")
@@ -220,6 +252,9 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 	if t.from == first.from {
 		s.unexpected(t, "SET")
 	}
+	if slices.Contains(bulkLoads, string(s.buf[first.from-s.base:last-s.base])) {
+		value, known = bulkLoad, true
+	}
 	return value, known, t
 }
 
@@ -227,7 +262,7 @@ func (s *scanner) expression(t token) (value string, known bool, after token) {
 func (s *scanner) assign(a assignment, value string, known, global bool) {
 	if a.scope == user {
 		s.assigned["@"+a.name] = true
-		if known && !s.unsure && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
+		if known && !s.unsure && !s.inBodies(a.name) && len(value) <= maxVariable && (len(s.user) < maxVariables || s.user[a.name] != "") {
 			s.user[a.name] = value
 		} else {
 			delete(s.user, a.name)
@@ -285,7 +320,7 @@ func (s *scanner) setCharset(t token, name string) {
 	if c == nil {
 		s.fail(t.from, "a charset that is not known, or cannot be a connection's")
 	}
-	if s.unsure && c != s.charset {
+	if s.unsure && (c != s.charset || s.alone == 0) {
 		s.fail(t.from, "a charset in a comment that not every server executes")
 	}
 	s.charset = c
@@ -307,34 +342,35 @@ var modes = func() map[string][2]bool {
 }()
 
 func (s *scanner) setMode(t token, list string) {
-	ansi, literal, oracle := s.ansi, s.literal, s.oracle
-	s.ansi, s.literal, s.oracle = false, false, false
+	before := s.mode()
+	s.ansi, s.literal, s.oracle, s.emptyNull = false, false, false, false
 	for w := range strings.SplitSeq(list, ",") {
-		m, ok := modes[strings.ToUpper(strings.Trim(w, " "))]
+		w = strings.ToUpper(strings.Trim(w, " "))
+		m, ok := modes[w]
 		if !ok && w != "" {
 			s.fail(t.from, "a word in sql_mode that is not known")
 		}
 		s.ansi, s.literal = s.ansi || m[0], s.literal || m[1]
-		s.oracle = s.oracle || strings.EqualFold(strings.Trim(w, " "), "ORACLE")
+		s.oracle, s.emptyNull = s.oracle || w == "ORACLE", s.emptyNull || w == "EMPTY_STRING_IS_NULL"
 	}
-	if s.unsure && (ansi != s.ansi || literal != s.literal || oracle != s.oracle) {
+	if s.unsure && before != s.mode() {
 		s.fail(t.from, "an sql_mode that changes how text is read, in a comment that not every server executes")
 	}
 }
 
 // mode is what @@sql_mode says, as far as it is followed.
 func (s *scanner) mode() string {
-	switch {
-	case s.oracle && s.literal:
-		return "ORACLE,NO_BACKSLASH_ESCAPES"
-	case s.oracle:
-		return "ORACLE"
-	case s.ansi && s.literal:
-		return "ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
-	case s.ansi:
-		return "ANSI_QUOTES"
-	case s.literal:
-		return "NO_BACKSLASH_ESCAPES"
+	var words []string
+	if s.oracle {
+		words = append(words, "ORACLE")
+	} else if s.ansi {
+		words = append(words, "ANSI_QUOTES")
 	}
-	return ""
+	if s.literal {
+		words = append(words, "NO_BACKSLASH_ESCAPES")
+	}
+	if s.emptyNull {
+		words = append(words, "EMPTY_STRING_IS_NULL")
+	}
+	return strings.Join(words, ",")
 }

@@ -1,7 +1,6 @@
 package sqlrewrite
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -17,18 +16,20 @@ type ref struct {
 // columns are what CREATE TABLE says of a table that a rule names.
 type columns struct {
 	names     []string // folded
-	types     []valueType
+	types     []*columnType
 	invisible bool // some columns take no part in an INSERT without a list
+	dropped   bool // perhaps, because not every server executes the DROP
 }
 
 // reserved are words that stand where a name could stand in statements that are not understood. No server takes them for names.
 var reserved = strings.Fields("AS DELAYED EXISTS FROM HIGH_PRIORITY IF IGNORE INTO JOIN LATERAL LIKE LOW_PRIORITY NOT ON PARTITION SELECT SET TABLE UPDATE USING VALUES WHERE WITH")
 
-// qualified reads a name of one or two parts that begins with t into ref, and renames its database.
+// qualified reads a name of one or two parts that begins with t into ref, and renames its database. All servers must read the same one.
 func (s *scanner) qualified(t token) {
 	if t.kind != word && t.kind != name || s.isOne(t, reserved...) {
 		s.unexpected(t, "the place of a name")
 	}
+	s.certain(t)
 	r := &s.ref
 	r.table = s.identifier(r.table[:0], t)
 	if !s.dotFollows() {
@@ -37,15 +38,19 @@ func (s *scanner) qualified(t token) {
 	}
 	s.rename(t, r.table)
 	r.database, r.known = append(r.database[:0], r.table...), true
-	s.next()
+	s.certain(s.next())
 	if t = s.next(); t.kind != word && t.kind != name {
 		s.unexpected(t, "the place of a name")
 	}
+	s.certain(t)
 	r.table = s.identifier(r.table[:0], t)
 }
 
 // rename replaces the name of a database.
 func (s *scanner) rename(t token, database []byte) {
+	if s.rw.taken[string(database)] {
+		s.fail(t.from, "a database by the name that another one gets")
+	}
 	to, ok := s.rw.databases[string(database)]
 	if !ok || to == string(database) {
 		return
@@ -80,8 +85,8 @@ func (s *scanner) rules(t token, fills bool) bool {
 	return len(s.plan.rules) > 0
 }
 
-// maxNames bounds how many names of tables are remembered.
-const maxNames = 1000
+// maxNames bounds how many names of a kind are remembered.
+const maxNames = 10000
 
 // nameTable notes the table in ref for errors. It makes a string only for a table that is new.
 func (s *scanner) nameTable() {
@@ -202,9 +207,22 @@ func (s *scanner) createProgram(t token) {
 		}
 	}
 	s.settled(t)
-	trigger, b := s.is(t, "TRIGGER"), body{free: s.oracle || s.is(t, "PACKAGE")}
+	view, trigger, b := s.is(t, "VIEW"), s.is(t, "TRIGGER"), body{oracle: s.oracle}
+	switch {
+	case s.is(t, "PACKAGE") && !s.oracle: // it has no AS
+		b.depth, b.declare, b.begins, b.started = 1, 1<<1, true, true
+	case view:
+		b.kind = viewBody
+	case trigger:
+		b.kind = triggerBody
+	case s.is(t, "EVENT"):
+		b.kind = eventBody
+	}
 	t = s.optional(s.next(), "BODY")
 	s.qualified(s.optional(t, "IF", "NOT", "EXISTS"))
+	if view {
+		s.addView(t.from, string(s.key()))
+	}
 	if trigger {
 		for t = s.next(); !s.is(t, "ON"); t = s.next() {
 			if t.kind != word {
@@ -214,6 +232,14 @@ func (s *scanner) createProgram(t token) {
 		s.qualified(s.next())
 	}
 	s.body(&b)
+}
+
+// addView notes that rows of a table are those of another one.
+func (s *scanner) addView(at int64, key string) {
+	if len(s.views) == maxNames {
+		s.fail(at, "too many views")
+	}
+	s.views[key] = true
 }
 
 func (s *scanner) equals() {
@@ -244,13 +270,10 @@ func (s *scanner) definer() token {
 	return t
 }
 
-// setval passes over DO SETVAL(sequence, number, number), behind DO.
+// setval passes over SETVAL(sequence, number, number), behind that word.
 func (s *scanner) setval() {
 	t := s.next()
-	if !s.is(t, "SETVAL") {
-		s.unexpected(t, "DO: only SETVAL is understood")
-	}
-	if t = s.next(); !isMark(t, '(') {
+	if !isMark(t, '(') {
 		s.unexpected(t, "SETVAL")
 	}
 	s.qualified(s.next())
@@ -267,6 +290,7 @@ func (s *scanner) databaseName(t token) {
 	if t.kind != word && t.kind != name {
 		s.unexpected(t, "the place of a database")
 	}
+	s.settled(t)
 	s.scratch = s.identifier(s.scratch[:0], t)
 	s.rename(t, s.scratch)
 }
@@ -277,8 +301,11 @@ func (s *scanner) createTable(replace, temporary bool) {
 	t := s.optional(s.next(), "IF", "NOT", "EXISTS")
 	s.qualified(t)
 	target, at := s.rules(t, true), t.from
-	if target && temporary {
+	switch {
+	case target && temporary:
 		s.fail(at, "a temporary table with the name of a table that a rule names")
+	case target && s.unsure: // which columns the others' table has is not known
+		s.fail(at, "a table that a rule names, and that not every server makes")
 	}
 	t = s.next()
 	if !isMark(t, '(') {
@@ -294,7 +321,9 @@ func (s *scanner) createTable(replace, temporary bool) {
 	key := string(s.key())
 	given := s.given()
 	cols := s.definitions(target)
-	s.tableOptions(target)
+	if others := s.tableOptions(target); others {
+		s.addView(at, key)
+	}
 	if !target {
 		return
 	}
@@ -306,23 +335,33 @@ func (s *scanner) createTable(replace, temporary bool) {
 	if given != nil && !slices.Equal(given, cols.names) {
 		s.fail(at, "the columns are not those that were given")
 	}
-	if old := s.created[key]; old != nil && !replace && !slices.Equal(old.names, cols.names) {
-		s.fail(at, "the table was created before, with other columns")
+	old := s.created[key]
+	if old != nil && !replace && (old.dropped || !slices.Equal(old.names, cols.names)) {
+		s.fail(at, "the table was created before, with other columns, or is dropped by some servers only")
 	}
-	s.created[key] = cols
+	if old == nil || replace {
+		s.created[key] = cols // else the server has done nothing
+	}
 }
 
 // definitions passes over the columns and keys of CREATE TABLE, behind the opening parenthesis. Columns are collected for a target only.
 func (s *scanner) definitions(target bool) *columns {
 	cols := &columns{}
-	begins, typed := true, true // a definition begins here; the type of its column has been seen
+	begins, typed := true, true   // a definition begins here; the type of its column has been seen
+	column := false               // it is that of a column of the target
+	var typ *columnType           // that type, where it is described
+	named, inside := false, false // its name stands before the token; the token is in its parentheses
 	for depth := 1; depth > 0; {
-		t := s.next()
+		t, opens := s.next(), named
+		named = false
+		if target && depth == 1 && (begins || isMark(t, ',') || isMark(t, ')')) {
+			s.certain(t)
+		}
 		switch {
 		case t.kind == end || t.kind == delimiter:
 			s.unexpected(t, "CREATE TABLE")
 		case begins:
-			begins = false
+			begins, column = false, false
 			if t.kind != name && t.kind != word {
 				s.unexpected(t, "the place of a column")
 			}
@@ -349,44 +388,62 @@ func (s *scanner) definitions(target bool) *columns {
 			}
 			s.scratch = s.identifier(s.scratch[:0], t)
 			cols.names = append(cols.names, fold(string(s.scratch)))
-			cols.types = append(cols.types, anyType)
-			typed = false
+			cols.types = append(cols.types, unknown)
+			typed, column = false, true
 		case !typed:
 			typed = true
 			if t.kind == word && !t.version {
-				cols.types[len(cols.types)-1] = typeOf(s.bytes(t))
+				typ, named = newType(s.bytes(t)), true
+				cols.types[len(cols.types)-1] = typ
 			}
 		case isMark(t, '('):
 			depth++
+			inside = opens
 		case isMark(t, ')'):
 			depth--
+			inside = false
 		case isMark(t, ',') && depth == 1:
-			begins = true
-		case s.is(t, "INVISIBLE") && depth == 1:
+			begins, typ = true, nil
+		case s.is(t, "INVISIBLE") && depth == 1 && column:
 			cols.invisible = true
 		case s.is(t, "REFERENCES") && depth == 1:
 			s.otherTable(s.next())
+		case s.isOne(t, "NEXTVAL", "LASTVAL") && s.parenFollows(): // of a sequence, in a default
+			s.next()
+			depth++
+			s.otherTable(s.next())
 		default:
+			if typ != nil && (inside || depth == 1) {
+				typ.describe(s, t, inside)
+			}
 			s.pass(t)
 		}
 	}
 	return cols
 }
 
-// otherTable reads the name of a table that is not the statement's.
+// otherTable reads the name of a table, or a sequence, that is not the statement's.
 func (s *scanner) otherTable(t token) { s.qualified(t) }
 
-// tableOptions passes over what follows the columns of CREATE TABLE.
-func (s *scanner) tableOptions(target bool) {
+// parenFollows says whether the next byte that is neither white space nor comment is an opening parenthesis.
+func (s *scanner) parenFollows() bool {
+	c, _ := s.gap()
+	return c == '('
+}
+
+// tableOptions passes over what follows the columns of CREATE TABLE, and says whether the table's rows are those of others, as with MERGE.
+func (s *scanner) tableOptions(target bool) (others bool) {
 	for depth := 0; ; {
 		t := s.next()
 		switch {
 		case t.kind == delimiter:
-			return
+			return others
 		case isMark(t, '('):
 			depth++
 		case isMark(t, ')'):
 			depth--
+		case s.is(t, "UNION") && depth == 0:
+			others = true
 		case target && (depth == 0 && s.isOne(t, "AS", "LIKE", "VALUES") || s.isOne(t, "SELECT", "TABLE")):
 			s.fail(t.from, "CREATE TABLE from another table")
 		case target && s.is(t, "VALUES"):
@@ -404,14 +461,20 @@ func (s *scanner) drop() {
 	first := s.next()
 	t := s.optional(first, "TEMPORARY")
 	s.settled(t)
-	forget := t == first && s.isOne(t, "TABLE", "TABLES")
+	forget, view := t == first && s.isOne(t, "TABLE", "TABLES"), s.is(t, "VIEW")
 	switch {
 	case s.isOne(t, "TABLE", "TABLES", "VIEW", "SEQUENCE"):
 		t = s.optional(s.next(), "IF", "EXISTS")
 		for {
 			s.qualified(t)
-			if forget && !s.unsure {
-				delete(s.created, string(s.key()))
+			switch key := string(s.key()); {
+			case s.unsure && s.created[key] != nil:
+				s.created[key].dropped = true
+			case s.unsure:
+			case forget:
+				delete(s.created, key)
+			case view:
+				delete(s.views, key)
 			}
 			if t = s.next(); !isMark(t, ',') {
 				break
@@ -426,9 +489,13 @@ func (s *scanner) drop() {
 		}
 	case s.isOne(t, "DATABASE", "SCHEMA"):
 		s.databaseName(s.optional(s.next(), "IF", "EXISTS"))
-		if !s.unsure {
-			maps.DeleteFunc(s.created, func(key string, _ *columns) bool { return strings.HasPrefix(key, string(s.scratch)+"\x00") })
-		}
+		in := string(s.scratch) + "\x00"
+		maps.DeleteFunc(s.created, func(key string, c *columns) bool {
+			here := strings.HasPrefix(key, in)
+			c.dropped = c.dropped || here && s.unsure
+			return here && !s.unsure
+		})
+		maps.DeleteFunc(s.views, func(key string, _ bool) bool { return strings.HasPrefix(key, in) && !s.unsure })
 		s.endsHere("DROP DATABASE")
 	case s.isOne(t, "TRIGGER", "PROCEDURE", "FUNCTION", "EVENT", "PACKAGE"):
 		t = s.optional(s.next(), "BODY")
@@ -478,6 +545,12 @@ func (s *scanner) alter() {
 			begins = true
 		case s.isOne(t, "RENAME", "EXCHANGE") && depth == 0:
 			s.fail(t.from, "ALTER TABLE that gives a table another name")
+		case s.is(t, "CONVERT") && depth == 0:
+			if to := s.next(); !s.is(to, "TO") { // a charset
+				s.fail(t.from, "ALTER TABLE that makes a table of a partition, or the reverse")
+			}
+		case s.is(t, "UNION") && depth == 0:
+			s.fail(t.from, "ALTER TABLE of a table that has its rows in others")
 		case s.is(t, "REFERENCES") && depth == 0:
 			s.otherTable(s.next())
 		default:
@@ -488,6 +561,7 @@ func (s *scanner) alter() {
 
 // alterTarget looks at the beginning of a clause of ALTER TABLE for a table that a rule names: keys may come and go, columns stay.
 func (s *scanner) alterTarget(t token) {
+	s.certain(t)
 	switch {
 	case s.isOne(t, "DISABLE", "ENABLE"):
 		if t = s.next(); s.is(t, "KEYS") {
@@ -495,6 +569,7 @@ func (s *scanner) alterTarget(t token) {
 		}
 	case s.is(t, "ADD"):
 		t = s.next()
+		s.certain(t)
 		if s.isOne(t, "KEY", "INDEX", "UNIQUE", "PRIMARY", "FULLTEXT", "SPATIAL", "FOREIGN", "CONSTRAINT") {
 			return
 		}
@@ -531,6 +606,7 @@ func (s *scanner) update() {
 	if t = s.next(); !s.is(t, "SET") {
 		s.unexpected(t, "UPDATE: one table and SET are understood")
 	}
+	s.settled(t)
 	s.toEnd()
 }
 
@@ -549,6 +625,7 @@ func (s *scanner) delete() {
 	if !s.isOne(t, "WHERE", "ORDER", "LIMIT") {
 		s.unexpected(t, "DELETE: one table behind FROM is understood")
 	}
+	s.settled(t)
 	s.toEnd()
 }
 
@@ -580,34 +657,15 @@ func (s *scanner) renameTable() {
 // onlyOthers reads the name of a table, and stops at one that a rule names.
 func (s *scanner) onlyOthers(t token) {
 	s.qualified(t)
+	s.noView(t)
 	if s.rules(t, true) {
 		s.fail(t.from, "a statement about rows that are not in the input, for a table that a rule names")
 	}
 }
 
-// A valueType is what a column's type says about the comparison of values.
-type valueType uint8
-
-const (
-	anyType     valueType = iota // not known
-	textType                     // values are equal when their bytes are
-	numberType                   // 7, 007 and '7' are equal
-	integerType                  // and 7.2 becomes 7
-	codeType                     // text, but a number stands for another text
-)
-
-// typeOf returns the type behind the name in a column's definition.
-func typeOf(b []byte) valueType {
-	switch t := strings.ToUpper(string(bytes.TrimSpace(b))); t {
-	case "CHAR", "VARCHAR", "CHARACTER", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT", "BINARY", "VARBINARY", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB",
-		"JSON", "UUID", "INET4", "INET6":
-		return textType
-	case "ENUM", "SET", "DATE", "DATETIME", "TIMESTAMP", "TIME":
-		return codeType
-	case "TINYINT", "SMALLINT", "MEDIUMINT", "INT", "INTEGER", "BIGINT", "BOOL", "BOOLEAN", "YEAR":
-		return integerType
-	case "DECIMAL", "NUMERIC", "DEC", "FIXED", "FLOAT", "DOUBLE", "REAL":
-		return numberType
+// noView stops at the name of a view, whose rows are those of another table.
+func (s *scanner) noView(t token) {
+	if len(s.views) > 0 && s.views[string(s.key())] {
+		s.fail(t.from, "rows of a view")
 	}
-	return anyType
 }

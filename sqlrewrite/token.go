@@ -49,8 +49,8 @@ func (s *scanner) next() token {
 	case class[c] == plain:
 		t.kind = word
 		for ok && class[c] == plain && (s.delim[0] == ';' || !s.atDelimiter()) {
-			if c >= utf8.RuneSelf && s.charset.double != nil {
-				s.failHere("a name in charset %s that is not ASCII and not quoted", s.charset.name)
+			if c >= utf8.RuneSelf {
+				s.letter(c)
 			}
 			s.pos++
 			c, ok = s.peek(0)
@@ -70,6 +70,15 @@ func (s *scanner) next() token {
 	return t
 }
 
+// letter stops at a byte beyond ASCII that is not quoted and may be something else than a letter to a server: white space, a half of a
+// character, or nothing at all. What only a body mentions in a charset of single bytes may be a letter, and old bodies have such names.
+func (s *scanner) letter(c byte) {
+	if s.charset.unicode() || s.inBody && s.charset.double == nil && !s.charset.utf8 && c != s.charset.blank {
+		return
+	}
+	s.failHere("a byte that is not ASCII and not quoted, and the charset is %s", s.charset.name)
+}
+
 // conditional notes a token that not every server executes. A server that does not looks for the comment's end in strings, too, and
 // executes what follows it.
 func (s *scanner) conditional(t token) {
@@ -78,15 +87,38 @@ func (s *scanner) conditional(t token) {
 		s.fail(t.from, "a statement that begins in a comment which not every server executes, and does not end there")
 	case bytes.Contains(s.bytes(t), []byte("*/")):
 		s.fail(t.from, "the end of a comment in a name or a string, in a comment that not every server executes")
+	case isMark(t, '('):
+		s.parens++
+	case isMark(t, ')'):
+		s.parens--
+	}
+	if s.parens < 0 {
+		s.oddParens(t.from)
 	}
 	s.unsure = true
+}
+
+// oddParens stops at a comment with one parenthesis of a pair, which to other servers is that of another one.
+func (s *scanner) oddParens(offset int64) {
+	s.fail(offset, "one of two parentheses in a comment that not every server executes")
 }
 
 // settled stops at a token on which it depends what the statement does, when not every server executes what has been read of it.
 func (s *scanner) settled(t token) {
 	if s.unsure && s.alone == 0 {
-		s.fail(t.from, "a part of the statement in a comment that not every server executes")
+		s.partly(t)
 	}
+}
+
+// certain stops at a token that only some servers execute, while they all execute the statement.
+func (s *scanner) certain(t token) {
+	if t.version && !s.always && s.alone == 0 {
+		s.partly(t)
+	}
+}
+
+func (s *scanner) partly(t token) {
+	s.fail(t.from, "a part of the statement in a comment that not every server executes")
 }
 
 func (s *scanner) atDelimiter() bool {
@@ -198,13 +230,24 @@ func (s *scanner) pass(t token) {
 		s.fail(t.from, "an assignment to a variable, which cannot be followed here")
 	}
 	s.goesOn(t)
-	if len(s.rw.databases) == 0 || t.kind != word && t.kind != name {
-		return
+	if (t.kind == word || t.kind == name) && s.renamed(t) && s.dotFollows() {
+		s.stays(t)
+	}
+}
+
+// renamed says whether a token is the name of a renamed database, or the new one of another.
+func (s *scanner) renamed(t token) bool {
+	if len(s.rw.databases) == 0 {
+		return false
 	}
 	s.scratch = s.identifier(s.scratch[:0], t)
-	if _, renamed := s.rw.databases[string(s.scratch)]; renamed && s.dotFollows() {
-		s.fail(t.from, "a renamed database in a place where it is not replaced")
-	}
+	_, ok := s.rw.databases[string(s.scratch)]
+	return ok || s.rw.taken[string(s.scratch)]
+}
+
+// stays stops at such a name where it is not replaced.
+func (s *scanner) stays(t token) {
+	s.fail(t.from, "a renamed database, or its new name, in a place where it is not replaced")
 }
 
 // dotFollows says whether the next byte that is neither white space nor comment is a dot.

@@ -30,7 +30,7 @@ func (s *scanner) value(tg *target) {
 		next, _ := s.peek(0)
 		switch {
 		case equalFold(w, "_BINARY"):
-			if next, _ = s.gap(); next != '\'' && next != '"' {
+			if next, _ = s.gap(); next != '\'' && (next != '"' || s.ansi) {
 				s.failHere("no string behind _binary")
 			}
 			prefix, form = s.pos-s.tok, literal(next)
@@ -158,14 +158,72 @@ func (s *scanner) find(tg *target, b []byte) (to string, ok bool) {
 	return to, ok
 }
 
-// findNumber looks up a number by what it means. It returns the key, and false when there is none or more than one.
-func (s *scanner) findNumber(tg *target, n *number) (key string, ok bool) {
+// findText looks up a value that has the spelling of a number, when the column may be one of numbers. A function gets the spelling that a
+// client would print, and where that is not known, it must not matter.
+func (s *scanner) findText(tg *target, b []byte) (to string, ok bool) {
+	to, ok = s.find(tg, b)
+	ru := &s.rw.rules[tg.rule]
+	var n number
+	if ru.Func == nil || tg.typ.kind != unknownType || !n.parse(bytes.Trim(b, blanks)) {
+		return to, ok
+	}
+	if s.number(tg, &n); string(s.canonical) != string(b) {
+		if other, too := ru.Func(string(s.canonical)); too != ok || ok && other != to {
+			s.refuse(tg, "a number in a spelling that may not be the one that a client prints")
+		}
+	}
+	return to, ok
+}
+
+// blanks may stand around a number.
+const blanks = " \t\n\r\v\f"
+
+// number brings a number to its canonical spelling.
+func (s *scanner) number(tg *target, n *number) {
 	c := n.canonical(s.canonical[:0])
 	if c == nil {
 		s.refuse(tg, "a number with a great exponent")
 	}
 	s.canonical = c
-	key, ok = s.rw.rules[tg.rule].numbers[string(c)]
+}
+
+// spelled stops at a value that a column of its type does not have as it is written. b is the text of a string, or else the number n.
+func (s *scanner) spelled(tg *target, b []byte, n *number) {
+	t, quoted := tg.typ, n == nil
+	if t.kind == unknownType || t.short(b) {
+		return
+	}
+	if !quoted && !t.isNumber() && !t.isText() {
+		s.refuse(tg, "a number in a column of another type")
+	}
+	if why := t.odd(b, s.charset); why != "" {
+		s.refuse(tg, why)
+	}
+	if quoted && !t.isNumber() {
+		return
+	}
+	if quoted {
+		if n = new(number); !n.parse(b) {
+			s.refuse(tg, "a string that is no number in a column of numbers")
+		}
+	}
+	s.number(tg, n)
+	switch {
+	case t.isText():
+		if string(s.canonical) != string(b) {
+			s.refuse(tg, "a number in an odd spelling in a column of text")
+		}
+	case !t.fits(s.canonical):
+		s.refuse(tg, "a number that the column's type does not keep")
+	case s.rw.rules[tg.rule].Func != nil && !t.prints(b, n, s.canonical):
+		s.refuse(tg, "a number in a spelling that is not the one that a client prints")
+	}
+}
+
+// findNumber looks up a number by what it means. It returns the key, and false when there is none or more than one.
+func (s *scanner) findNumber(tg *target, n *number) (key string, ok bool) {
+	s.number(tg, n)
+	key, ok = s.rw.rules[tg.rule].numbers[string(s.canonical)]
 	if ok && key == "" {
 		s.refuse(tg, "a number that two entries of the rule's map spell in two other ways")
 	}
@@ -186,6 +244,10 @@ func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
 	q := b[prefix]
 	v := s.unescape(b[prefix+1:len(b)-1], q)
 	binary := prefix > 0
+	s.spelled(tg, v, nil)
+	if len(v) == 0 {
+		s.notEmpty(tg)
+	}
 	if !binary && !s.charset.utf8 && !ascii(v) {
 		if ru.nonASCII || ru.Func != nil {
 			s.refuse(tg, "a value that is not ASCII, and the charset is "+s.charset.name)
@@ -193,7 +255,7 @@ func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
 		s.unmapped(tg)
 		return
 	}
-	to, ok := s.find(tg, v)
+	to, ok := s.findText(tg, v)
 	if !ok {
 		s.oddString(tg, v)
 		s.unmapped(tg)
@@ -201,6 +263,9 @@ func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
 	}
 	if to == string(v) {
 		return
+	}
+	if to == "" {
+		s.notEmpty(tg)
 	}
 	if !binary && !s.charset.holds(to) {
 		s.refuse(tg, "the new value is not ASCII, and the charset is "+s.charset.name)
@@ -211,33 +276,21 @@ func (s *scanner) stringValue(tg *target, b []byte, prefix int) {
 	s.put(tg, len(b), s.scratch, from, to)
 }
 
+// notEmpty stops at an empty string where that is NULL.
+func (s *scanner) notEmpty(tg *target) {
+	if s.emptyNull {
+		s.refuse(tg, "an empty string, which is NULL in this sql_mode")
+	}
+}
+
 // oddString stops at a string that would be a number of the map in a column of numbers, when it may stand in one.
 func (s *scanner) oddString(tg *target, v []byte) {
-	if tg.typ == textType || tg.typ == codeType || s.rw.rules[tg.rule].Func != nil {
-		return
-	}
-	v = bytes.Trim(v, " \t\n\r\v\f")
 	var n number
-	whole := n.parse(v)
-	if !whole && tg.typ != anyType { // a server may take the number that the string begins with
-		for len(v) > 0 && !n.parse(v) {
-			v = v[:len(v)-1]
-		}
-		whole = len(v) > 0
-	}
-	if !whole {
+	if tg.typ.kind != unknownType && !tg.typ.isNumber() || s.rw.rules[tg.rule].Func != nil || !n.parse(bytes.Trim(v, blanks)) {
 		return
 	}
 	if _, ok := s.findNumber(tg, &n); ok {
 		s.refuse(tg, "a string that is an entry's number in another spelling")
-	}
-	s.fraction(tg, &n)
-}
-
-// fraction stops at a number with a fraction in a column of integers, where it is rounded.
-func (s *scanner) fraction(tg *target, n *number) {
-	if tg.typ == integerType && bytes.IndexByte(s.canonical, '.') >= 0 {
-		s.refuse(tg, "a fraction in a column of integers")
 	}
 }
 
@@ -317,12 +370,12 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 	if quoted {
 		digits = digits[:len(digits)-1]
 	}
-	if tg.typ == numberType || tg.typ == integerType {
+	if tg.typ.isNumber() {
 		s.refuse(tg, "hexadecimal digits in a column of numbers")
 	}
 	v := s.scratch[:0]
 	if len(digits)%2 != 0 {
-		if quoted {
+		if quoted || tg.typ.kind == unknownType && s.rw.rules[tg.rule].Func != nil {
 			s.refuse(tg, "an odd number of hexadecimal digits")
 		}
 		v = append(v, '0')
@@ -333,6 +386,7 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 		s.refuse(tg, "digits that are not hexadecimal")
 	}
 	s.scratch = v
+	s.spelled(tg, v[:n], nil)
 	to, ok := s.find(tg, v[:n])
 	if !ok {
 		s.oddHex(tg, digits)
@@ -344,6 +398,7 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 	}
 	from := s.trace.text(v[:n])
 	if to == "" && !quoted {
+		s.notEmpty(tg)
 		s.scratch = append(s.scratch[:0], "''"...) // no digits are no literal
 		s.put(tg, len(b), s.scratch, from, to)
 		return
@@ -365,8 +420,7 @@ func (s *scanner) hexValue(tg *target, b []byte, prefix int) {
 
 // oddHex stops at hexadecimal digits that would be a number of the map in a column of numbers, when they may stand in one.
 func (s *scanner) oddHex(tg *target, digits []byte) {
-	ru := &s.rw.rules[tg.rule]
-	if digits = bytes.TrimLeft(digits, "0"); tg.typ == textType || tg.typ == codeType || ru.Func != nil || len(digits) > 16 {
+	if digits = bytes.TrimLeft(digits, "0"); tg.typ.kind != unknownType || len(digits) > 16 {
 		return
 	}
 	var v uint64
@@ -378,7 +432,12 @@ func (s *scanner) oddHex(tg *target, digits []byte) {
 		v = v<<4 | uint64(d)
 	}
 	s.canonical = strconv.AppendUint(s.canonical[:0], v, 10)
-	if _, ok := ru.numbers[string(s.canonical)]; ok {
+	ru := &s.rw.rules[tg.rule]
+	_, ok := ru.numbers[string(s.canonical)]
+	if ru.Func != nil {
+		_, ok = ru.Func(string(s.canonical))
+	}
+	if ok {
 		s.refuse(tg, "hexadecimal digits that may be an entry's number")
 	}
 }
@@ -390,13 +449,8 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 	if !n.parse(b) {
 		s.refuse(tg, "no literal")
 	}
-	if tg.typ == codeType {
-		s.refuse(tg, "a number in a column of another type")
-	}
-	if ru.Func != nil && (n.sign == '+' || len(n.whole) == 0) {
-		s.refuse(tg, "a number in an odd spelling")
-	}
-	if to, ok := s.find(tg, b); ok {
+	s.spelled(tg, b, &n)
+	if to, ok := s.findText(tg, b); ok {
 		s.scratch = append(s.scratch[:0], to...)
 		switch {
 		case to == string(b):
@@ -408,13 +462,10 @@ func (s *scanner) numberValue(tg *target, b []byte) {
 		return
 	}
 	key, ok := "", false
-	if ru.Func == nil {
+	if ru.Func == nil && !tg.typ.isText() {
 		key, ok = s.findNumber(tg, &n)
 	}
 	if !ok {
-		if ru.Func == nil {
-			s.fraction(tg, &n)
-		}
 		s.unmapped(tg)
 		return
 	}
