@@ -37,9 +37,10 @@ func (t *Tunnel) DialContext(ctx context.Context, network, addr string) (net.Con
 const linger = 10 * time.Second
 
 // A conn is a channel with deadlines. Reads and writes of a channel cannot be interrupted, not even by closing it when the network
-// hangs; so two goroutines do them, and the caller talks to those through pipes, which have deadlines.
+// hangs; so two goroutines do them, and the caller talks to those through an inbox and a pipe, which have deadlines.
 type conn struct {
-	in, out       net.Conn // the caller's ends of the pipes
+	in            *inbox
+	out           net.Conn // the caller's end of the pipe
 	local, remote net.Addr
 	channel       halfCloser
 	sent          chan struct{} // closed when the last that was written has been sent
@@ -55,15 +56,15 @@ type halfCloser interface {
 }
 
 func newConn(l *link, far net.Conn, local, remote net.Addr) *conn {
-	in, inFar := net.Pipe()
 	out, outFar := net.Pipe()
-	c := &conn{in: in, out: out, local: local, remote: remote, channel: far.(halfCloser), sent: make(chan struct{})}
-	go func() { // ends with the channel, or when the caller has closed c
-		if _, err := io.Copy(inFar, c.channel); err == nil && !c.closed.Load() && !l.alive() {
+	c := &conn{in: newInbox(), out: out, local: local, remote: remote, channel: far.(halfCloser), sent: make(chan struct{})}
+	go c.in.fill(c.channel, l.wire.wait, func(err error) error { // ends with the channel, or when the caller has closed c
+		if err == io.EOF && !c.closed.Load() && !l.alive() {
 			c.lost.Store(true) // a channel ends the same way whether the far end finished or the link died
+			return ErrLost
 		}
-		inFar.Close()
-	}()
+		return err
+	})
 	go func() { // ends with the channel, or when the caller has closed c
 		defer close(c.sent)
 		if _, err := io.Copy(c.channel, outFar); err == nil {
@@ -78,22 +79,19 @@ func newConn(l *link, far net.Conn, local, remote net.Addr) *conn {
 
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.in.Read(p)
-	return n, c.explain("read", err)
+	if err != nil && err != io.EOF {
+		err = c.failed("read", err)
+	}
+	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.out.Write(p)
-	return n, c.explain("write", err)
-}
-
-// explain makes of a pipe's error one of a network connection.
-func (c *conn) explain(op string, err error) error {
-	if err == nil || err == io.EOF && !c.lost.Load() {
-		return err
-	}
 	var pipe *net.OpError
 	switch {
-	case errors.As(err, &pipe):
+	case err == nil:
+		return n, nil
+	case errors.As(err, &pipe): // a deadline
 		err = pipe.Err
 	case c.closed.Load():
 		err = net.ErrClosed
@@ -102,6 +100,11 @@ func (c *conn) explain(op string, err error) error {
 	case errors.Is(err, io.ErrClosedPipe):
 		err = syscall.EPIPE
 	}
+	return n, c.failed("write", err)
+}
+
+// failed makes of err one of a network connection.
+func (c *conn) failed(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.remote.Network(), Source: c.local, Addr: c.remote, Err: err}
 }
 
@@ -111,7 +114,7 @@ func (c *conn) CloseWrite() error { return c.out.Close() }
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.closed.Store(true)
-		c.in.Close()
+		c.in.close()
 		c.out.Close()
 		go func() { // ends within linger, or with the connection
 			select {
@@ -127,8 +130,12 @@ func (c *conn) Close() error {
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
-func (c *conn) SetReadDeadline(t time.Time) error  { return c.in.SetReadDeadline(t) }
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.out.SetWriteDeadline(t) }
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.in.until.at(t)
+	return nil
+}
 
 func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))

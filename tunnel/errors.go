@@ -11,7 +11,7 @@ var (
 	// ErrHostKey says that the key a host offered could not be verified; the host was told nothing about us.
 	ErrHostKey = errors.New("tunnel: host key not verified")
 
-	// ErrAuth says that the host would not let us in with the identity file, or that this file cannot be used.
+	// ErrAuth says that the host would not let us in with any of our keys, or that none of them can be used.
 	ErrAuth = errors.New("tunnel: not let in")
 
 	// ErrLost says that the connection to the host ended in the middle of something. A command that was running may have run to its
@@ -25,7 +25,7 @@ var (
 // A HostKeyError says why a host's key is not trusted. It is an [ErrHostKey].
 type HostKeyError struct {
 	Host        string   // as known_hosts writes it: a name, or [name]:port
-	File        string   // the known_hosts file
+	File        string   // the known_hosts file that it is about, or the first one
 	Algorithm   string   // of the offered key, "ssh-ed25519"; "" if the file could not be read
 	Fingerprint string   // of the offered key, "SHA256:..."
 	Known       []string // fingerprints that the file has for the host; none: the host is unknown

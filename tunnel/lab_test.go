@@ -145,9 +145,11 @@ func hostKey(t testing.TB, s *lab.Store) ssh.PublicKey {
 func writeFile(t testing.TB, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "file")
-	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	require.NoError(t, writeTo(file, text))
 	return file
 }
+
+func writeTo(file, text string) error { return os.WriteFile(file, []byte(text), 0o600) }
 
 // soon is a context that is over before a test that hangs is worth waiting for.
 func soon(t testing.TB) context.Context {

@@ -223,6 +223,8 @@ func TestReconnect(t *testing.T) {
 	require.ErrorContains(t, err, "127.0.0.1:1")
 	require.Equal(t, before, p.dialled(), "a refusal is not a dead connection")
 
+	p.Host.Reconnects = 1
+	tun = open(t, p.Host)
 	p.listener.Close()
 	p.cut()
 	err = tun.Run(soon(t), []string{"true"}, nil, nil, nil)

@@ -174,11 +174,15 @@ func (c *command) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Wr
 		g.Go(func() error {
 			err := c.readPID()
 			if err == nil {
-				err = out.copyFrom(c.stdout)
+				buf := outputBuffers.Get().(*[]byte)
+				err = out.copyFrom(c.stdout, *buf, c.link.wire.wait)
+				outputBuffers.Put(buf)
 			}
 			return c.drain(c.stdout, err, outputFailed)
 		})
-		g.Go(func() error { return c.drain(c.stderr, errOut.copyFrom(c.stderr), outputFailed) })
+		g.Go(func() error {
+			return c.drain(c.stderr, errOut.copyFrom(c.stderr, make([]byte, smallBuffer), c.link.wire.wait), outputFailed)
+		})
 		failed := g.Wait()
 		err := c.session.Wait()
 		close(c.over)
@@ -361,11 +365,30 @@ type gate struct {
 	closed bool
 }
 
-// copyFrom copies r, which does not fail, until it ends. The error is that of the writer, or errGateClosed.
-func (g *gate) copyFrom(r io.Reader) error {
-	_, err := io.Copy(g, r)
-	return err
+// copyFrom copies r, which does not fail, until it ends. The error is that of the writer, or errGateClosed. wait is called where more is
+// waited for.
+func (g *gate) copyFrom(r io.Reader, buf []byte, wait func()) error {
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if _, err := g.Write(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil // the end
+		}
+		if n < len(buf) {
+			wait()
+		}
+	}
 }
+
+// outputBuffers are large: the fewer the reads, the fewer the messages that open the channel's window again.
+var outputBuffers = sync.Pool{New: func() any {
+	buf := make([]byte, 512<<10)
+	return &buf
+}}
 
 func (g *gate) Write(p []byte) (int, error) {
 	g.mu.Lock()

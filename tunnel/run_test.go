@@ -302,28 +302,3 @@ func TestTalkativeLoginShell(t *testing.T) {
 	require.ErrorContains(t, tun.Run(soon(t), []string{"echo", "hello"}, nil, &out, nil), "Welcome")
 	require.Empty(t, out.String())
 }
-
-func BenchmarkRun(b *testing.B) {
-	const size = 64 << 20
-	tun := open(b, hostOf(store(b)))
-	for _, bench := range []struct {
-		name  string
-		argv  []string
-		bytes int64
-		stdin func() io.Reader
-	}{
-		{"true", []string{"true"}, 0, func() io.Reader { return nil }},
-		{"stdout", []string{"head", "-c", strconv.Itoa(size), "/dev/zero"}, size, func() io.Reader { return nil }},
-		{"stdin", []string{"sh", "-c", "exec cat > /dev/null"}, size, func() io.Reader { return zeros(size) }},
-	} {
-		b.Run(bench.name, func(b *testing.B) {
-			b.ReportAllocs()
-			b.SetBytes(bench.bytes)
-			for b.Loop() {
-				if err := tun.Run(b.Context(), bench.argv, bench.stdin(), io.Discard, nil); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

@@ -24,6 +24,7 @@ type server struct {
 	IdentityFile   string // of the user
 	KnownHostsFile string // knows the server by its first key
 	dir            string
+	identity       ed25519.PrivateKey
 	listener       net.Listener
 	done           chan struct{}
 	config         *ssh.ServerConfig
@@ -32,6 +33,10 @@ type server struct {
 }
 
 func newServer(hostKeys ...ssh.Signer) (*server, error) {
+	return newServerAs(func(*ssh.ServerConfig) {}, hostKeys...)
+}
+
+func newServerAs(configure func(*ssh.ServerConfig), hostKeys ...ssh.Signer) (*server, error) {
 	dir, err := os.MkdirTemp("", "tunnel-*")
 	if err != nil {
 		return nil, err
@@ -48,11 +53,8 @@ func newServer(hostKeys ...ssh.Signer) (*server, error) {
 		dir: dir, listener: listener, done: make(chan struct{}),
 	}
 	user, private := newKey()
-	block, err := ssh.MarshalPrivateKey(private, "")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(s.IdentityFile, pem.EncodeToMemory(block), 0o600); err != nil {
+	s.identity = private
+	if err := s.writeIdentity(ssh.MarshalPrivateKey(private, "")); err != nil {
 		return nil, err
 	}
 	if err := os.WriteFile(s.KnownHostsFile, []byte(s.line(hostKeys[0].PublicKey())), 0o600); err != nil {
@@ -67,8 +69,20 @@ func newServer(hostKeys ...ssh.Signer) (*server, error) {
 	for _, k := range hostKeys {
 		s.config.AddHostKey(k)
 	}
+	configure(s.config)
 	s.wg.Go(s.accept)
 	return s, nil
+}
+
+func (s *server) encryptIdentity(passphrase string) error {
+	return s.writeIdentity(ssh.MarshalPrivateKeyWithPassphrase(s.identity, "", []byte(passphrase)))
+}
+
+func (s *server) writeIdentity(block *pem.Block, err error) error {
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.IdentityFile, pem.EncodeToMemory(block), 0o600)
 }
 
 // line is the server's line for a known_hosts file.
