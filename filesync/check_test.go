@@ -3,15 +3,20 @@ package filesync_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha1"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"iter"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zmlift/zmlift/filesync"
+	"github.com/zmlift/zmlift/internal/lab"
 )
 
 func wants(ws ...filesync.Want) iter.Seq2[filesync.Want, error] {
@@ -92,6 +97,113 @@ func TestCheck(t *testing.T) {
 			"forbidden": filesync.BadSize, "absent": filesync.Missing, "no/such/directory": filesync.Missing,
 		}, check(t, p, ws...))
 	})
+}
+
+// TestCheckNamesTwice has two rows name one file: each is judged for itself.
+func TestCheckNamesTwice(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		p.write(t, "a", "x")
+		p.write(t, "z", zip(t, "x"))
+		var whys []filesync.Bad
+		for b, err := range filesync.Check(t.Context(), p.Tree, wants(
+			filesync.Want{Name: "a", SHA256: sum256("x")}, filesync.Want{Name: "a", SHA256: sum256("y")}, filesync.Want{Name: "a", SHA1: sum1("x")},
+			filesync.Want{Name: "z", SHA256: sum256("x"), Gunzip: true}, filesync.Want{Name: "z", SHA256: sum256("y"), Gunzip: true},
+			filesync.Want{Name: "z", SHA256: sum256(zip(t, "x")), Gunzip: true},
+		), nil) {
+			require.NoError(t, err)
+			whys = append(whys, b)
+		}
+		require.ElementsMatch(t, []filesync.Bad{
+			{Name: "a", Why: filesync.BadDigest, Size: 1, Content: 1}, {Name: "z", Why: filesync.BadDigest, Size: int64(len(zip(t, "x"))), Content: 1},
+		}, whys)
+	})
+}
+
+func TestDigests(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		p.write(t, "d/a", "x")
+		p.write(t, "d/z", zip(t, "x"))
+		got, err := filesync.Digests(t.Context(), p.Tree, []string{"d/a", "d/b", "d/z", "e/f"}, nil)
+		require.NoError(t, err)
+		require.Equal(t, map[string][]byte{"d/a": sum256("x"), "d/z": sum256(zip(t, "x"))}, got)
+		_, err = filesync.Digests(t.Context(), p.Tree, []string{"../a"}, nil)
+		var name *filesync.NameError
+		require.ErrorAs(t, err, &name)
+		_, err = filesync.Digests(t.Context(), p.Tree, []string{"d"}, nil)
+		var kind *filesync.FileTypeError
+		require.ErrorAs(t, err, &kind)
+	})
+}
+
+// TestCheckOfBrokenDisks reads what no disk gives: the first page of a process's memory is an input/output error.
+func TestCheckOfBrokenDisks(t *testing.T) {
+	remote := remoteSide(t, 0)
+	for name, tree := range map[string]filesync.Tree{
+		"local":  filesync.Local().Tree("/proc/self"),
+		"remote": remote.host.Tree(fmt.Sprintf("/proc/%d", os.Getpid())),
+	} {
+		t.Run(name, func(t *testing.T) {
+			whys := map[string][]filesync.Why{}
+			for b, err := range filesync.Check(t.Context(), tree, wants(
+				filesync.Want{Name: "cmdline", SHA256: sum256("x")}, filesync.Want{Name: "mem", SHA256: sum256("x")},
+				filesync.Want{Name: "mem", SHA1: sum1("x"), Size: 7, Gunzip: true}, filesync.Want{Name: "gone", SHA256: sum256("x")},
+			), nil) {
+				require.NoError(t, err)
+				whys[b.Name] = append(whys[b.Name], b.Why)
+			}
+			require.Equal(t, map[string][]filesync.Why{
+				"cmdline": {filesync.BadDigest}, "mem": {filesync.Unreadable, filesync.Unreadable}, "gone": {filesync.Missing},
+			}, whys)
+		})
+	}
+}
+
+// TestCheckSeesACutAnswer has the far side's answer end early, at every line.
+func TestCheckSeesACutAnswer(t *testing.T) {
+	remote := remoteSide(t, 0)
+	run := &cutRunner{Runner: dial(t, lab.Shared(t).Stores[0])}
+	remote.host = filesync.Remote(run, nil)
+	p := newPlace(t, remote)
+	p.write(t, "a", "x")
+	p.write(t, "z", zip(t, "x"))
+	for run.keep = range 1000 {
+		run.cut = false
+		var got error
+		for bad, err := range filesync.Check(t.Context(), p.Tree, wants(
+			filesync.Want{Name: "a", SHA256: sum256("x")}, filesync.Want{Name: "z", SHA256: sum256("x"), Gunzip: true},
+		), nil) {
+			if err == nil {
+				t.Errorf("cut after %d bytes: %v", run.keep, bad)
+			}
+			got = err
+		}
+		if !run.cut {
+			require.NoError(t, got)
+			require.Greater(t, run.keep, 100)
+			return
+		}
+		require.Error(t, got, "cut after %d bytes", run.keep)
+	}
+}
+
+// A cutRunner lets only so many bytes of an answer through, and then says that all is well.
+type cutRunner struct {
+	filesync.Runner
+	keep int
+	cut  bool
+}
+
+func (r *cutRunner) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	var whole bytes.Buffer
+	if err := r.Runner.Run(ctx, argv, stdin, &whole, stderr); err != nil {
+		return err
+	}
+	if whole.Len() > r.keep {
+		r.cut = true
+		whole.Truncate(r.keep)
+	}
+	_, err := stdout.Write(whole.Bytes())
+	return err
 }
 
 func TestCheckPassesErrorsOn(t *testing.T) {

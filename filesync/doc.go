@@ -5,9 +5,10 @@
 //	dst := filesync.Remote(tunnel2, nil).Tree("/srv/mail/34")
 //	stats, err := filesync.Sync(ctx, dst, src, nil)
 //
-// You want one of two functions. [Sync] lists both trees, copies what is missing or differs and removes what is gone. [SyncList] copies the
-// files that a list names, from one name to another; that is what a caller wants who knows better than a listing what must exist, or
-// whose names change on the way.
+// You want one of three functions. [Sync] lists both trees, copies what is missing or differs and removes what is gone. [SyncList] copies the
+// files that a list names, from one name to another, and removes those that it marks; that is what a caller wants who knows better than a
+// listing what must exist, or whose names change on the way. A short list takes the same short time in a tree of any size. [Check] proves
+// that files hold what a list of sizes and digests says, where they are.
 //
 // # What holds
 //
@@ -28,10 +29,31 @@
 //
 // A stream that was cut short never looks like success: whoever counts on either side counts again on the other.
 //
+// # How it goes
+//
+// Both sides are listed, or asked about the names of a list, at the same time. What is missing goes in batches of some thousand files, three of
+// them at once, and the first ones while the source is still being listed. For each batch one command on the destination extracts a tar stream
+// in the stage, counts, forces the file system to disk once, looks at the [Guard] again, and renames. Deletes come last.
+//
+// That is the engine [Stream], and what [Automatic] takes. The engine [Rsync] has rsync write into the stage instead, with SSH settings of its
+// own; the rest is the same, and so is what holds. It is worth its connections where large files change a little, and where two remote hosts
+// may send to each other directly ([Options].Direct).
+//
+// # Giving way
+//
+// A [Limit] bounds what syncs and checks read, by the time of day if need be, and how many files are in flight. It is a value of its own that
+// many may share, and it may be changed, or paused, while they run. A [Priority] has the commands on a remote host started by nice and ionice.
+//
+//	limit := &filesync.Limit{}
+//	limit.SetRate(20_000_000)
+//	stats, err := filesync.Sync(ctx, dst, src, &filesync.Options{Limits: []*filesync.Limit{limit}})
+//
 // # The far side
 //
-// A remote host needs sh, GNU find, xargs and tar, and coreutils: what every Linux server has. Listings come from find, content as a tar
-// stream of just the files that are missing, digests from sha256sum. Files on this machine are handled in Go, by the same rules.
+// A remote host needs sh, GNU find, xargs and tar, and coreutils: what every Linux server has; and rsync for its engine. Listings come from
+// find, content as a tar stream of just the files that are missing, digests from sha256sum on all processors, and those of compressed files
+// from perl, if it is there, or gzip. Files on this machine are handled in Go, by the same rules. Neither side needs root where the
+// files belong to who is there.
 //
 // # Errors
 //

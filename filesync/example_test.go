@@ -78,6 +78,42 @@ func ExampleSyncList() {
 	// 1/257-3.msg
 }
 
+// What a list marks goes away; the rest of the tree is not even looked at.
+func ExampleItem() {
+	dir, err := os.MkdirTemp("", "example")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer os.RemoveAll(dir)
+	err = errors.Join(
+		os.Mkdir(dir+"/src", 0o755), os.Mkdir(dir+"/dst", 0o755), os.WriteFile(dir+"/src/260-7.msg", []byte("From: ..."), 0o640),
+		os.WriteFile(dir+"/dst/257-3.msg", nil, 0o640), os.WriteFile(dir+"/dst/258-4.msg", nil, 0o640),
+	)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	changes := []filesync.Item{{From: "260-7.msg", To: "260-7.msg"}, {To: "257-3.msg", Delete: true}}
+	list := func(yield func(filesync.Item, error) bool) {
+		for _, it := range changes {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}
+
+	here := filesync.Local()
+	stats, err := filesync.SyncList(context.Background(), here.Tree(dir+"/dst"), here.Tree(dir+"/src"), list, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	files, bytes := stats.Left()
+	fmt.Printf("%d copied, %d deleted, %d files with %d bytes left\n", stats.Files, stats.Deleted, files, bytes)
+	// Output: 1 copied, 1 deleted, 0 files with 0 bytes left
+}
+
 func ExampleCheck() {
 	dir, err := os.MkdirTemp("", "example")
 	if err != nil {

@@ -23,21 +23,23 @@ func List(ctx context.Context, t Tree, opts *Options) iter.Seq2[Entry, error] {
 		}
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		top, err := Stat(ctx, t, ".")
-		if err == nil {
-			err = t.h.list(ctx, t.root, func(e Entry) error {
-				if opts.excluded(e.Name) {
-					return nil
-				}
-				if err := checkEntry(t, e, top.Device); err != nil {
-					return err
-				}
-				if !yield(e, nil) {
-					return errStopped
-				}
+		var top Entry
+		err := t.h.list(ctx, t.root, func(e Entry) error {
+			if e.Name == "." {
+				top = e
 				return nil
-			})
-		}
+			}
+			if opts.excluded(e.Name) {
+				return nil
+			}
+			if err := checkEntry(t, e, top.Device); err != nil {
+				return err
+			}
+			if !yield(e, nil) {
+				return errStopped
+			}
+			return nil
+		})
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(Entry{}, err)
 		}

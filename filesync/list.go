@@ -2,15 +2,29 @@ package filesync
 
 import (
 	"context"
-	"errors"
+	"hash/maphash"
 	"iter"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // itemsChunk is how many items of a list are asked for at once.
 const itemsChunk = 4096
 
+// A wish is what a list said so far.
+type wish struct {
+	seed   maphash.Seed
+	copied []uint64        // hashes of the names that are to be copied to
+	marked []string        // for deletion, and there
+	marks  map[string]bool // for deletion: true until it was looked for and found
+}
+
+func (l *wish) hash(name string) uint64 { return maphash.String(l.seed, name) }
+
 func (s *run) compareList(ctx context.Context, list iter.Seq2[Item, error]) error {
-	chunk := make([]Item, 0, itemsChunk)
+	s.list.seed, s.list.marks = maphash.MakeSeed(), map[string]bool{}
+	chunk, first := make([]Item, 0, itemsChunk), true
 	for it, err := range list {
 		if err != nil {
 			return err
@@ -21,43 +35,95 @@ func (s *run) compareList(ctx context.Context, list iter.Seq2[Item, error]) erro
 		if chunk = append(chunk, it); len(chunk) < itemsChunk {
 			continue
 		}
-		if err := s.compareItems(ctx, chunk); err != nil {
+		if err := s.compareItems(ctx, chunk, first); err != nil {
 			return err
 		}
-		chunk = chunk[:0]
+		chunk, first = chunk[:0], false
 	}
-	return s.compareItems(ctx, chunk)
+	if err := s.compareItems(ctx, chunk, first); err != nil {
+		return err
+	}
+	return s.checkMarks()
 }
 
 func (s *run) checkItem(it Item) error {
-	if err := errors.Join(checkName(it.From), checkName(it.To)); err != nil {
+	if err := checkName(it.To); err != nil {
 		return err
 	}
 	if s.opts.excluded(it.To) {
 		return &NameError{it.To, "in the list and excluded"}
 	}
+	if it.Delete {
+		if it.From != "" {
+			return &NameError{it.From, "to be copied from, and the item is marked for deletion"}
+		}
+		if _, again := s.list.marks[it.To]; !again {
+			s.list.marks[it.To] = true
+		}
+		return nil
+	}
+	s.list.copied = append(s.list.copied, s.list.hash(it.To))
+	return checkName(it.From)
+}
+
+const bothWays = "to be copied to, and marked for deletion"
+
+// checkMarks refuses names that are to be there and not to be there.
+func (s *run) checkMarks() error {
+	if len(s.list.marks) == 0 {
+		return nil
+	}
+	slices.Sort(s.list.copied)
+	for name := range s.list.marks {
+		if _, ok := slices.BinarySearch(s.list.copied, s.list.hash(name)); ok {
+			return &NameError{name, bothWays}
+		}
+	}
 	return nil
 }
 
-// compareItems asks both sides for the files of some items, and for the directories above them: none of those may be a symlink.
-func (s *run) compareItems(ctx context.Context, items []Item) error {
-	if len(items) == 0 {
+// deleteMarked removes what the list marked.
+func (s *run) deleteMarked(ctx context.Context) error {
+	slices.Sort(s.list.marked)
+	for names := range slices.Chunk(s.list.marked, unlinkBatch) {
+		for _, name := range names {
+			s.touch(parent(name))
+		}
+		if err := s.unlink(ctx, names, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compareItems asks both sides at once for the files of some items, and for the directories above them: none of those may be a symlink. The
+// first time it looks at the roots as well.
+func (s *run) compareItems(ctx context.Context, items []Item, first bool) error {
+	if len(items) == 0 && !first {
 		return ctx.Err()
 	}
 	from := map[string]*Entry{}
-	to := map[string]string{}
+	to := map[string]string{} // From, "" for a deletion
 	var fromNames, toNames []string
 	askTo := map[string]bool{}
 	unique := items[:0]
 	for _, it := range items {
 		if before, ok := to[it.To]; ok {
 			if before != it.From {
-				return &NameError{it.To, "two different files of the list are to have this name"}
+				why := "two different files of the list are to have this name"
+				if before == "" || it.Delete {
+					why = bothWays
+				}
+				return &NameError{it.To, why}
 			}
 			continue
 		}
 		to[it.To] = it.From
 		unique = append(unique, it)
+		if it.Delete {
+			toNames = s.askTo(askTo, toNames, it.To)
+			continue
+		}
 		for name := range ancestors(it.From) {
 			if _, asked := from[name]; !asked && !s.srcKnown[name] {
 				from[name] = nil
@@ -68,37 +134,37 @@ func (s *run) compareItems(ctx context.Context, items []Item) error {
 			from[it.From] = nil
 			fromNames = append(fromNames, it.From)
 		}
-		if s.have != nil {
-			continue
-		}
-		for name := range ancestors(it.To) {
-			if s.haveDirs[name] == nil && !askTo[name] {
-				askTo[name] = true
-				toNames = append(toNames, name)
-			}
-		}
-		toNames = append(toNames, it.To)
-	}
-	if err := s.src.h.stat(ctx, s.src.root, fromNames, func(e Entry) error { from[e.Name] = &e; return nil }); err != nil {
-		return err
+		toNames = s.askTo(askTo, toNames, it.To)
 	}
 	have := s.have
 	if have == nil {
 		have = newTable()
-		err := s.dst.h.stat(ctx, s.dst.root, toNames, func(e Entry) error {
-			if err := checkEntry(s.dst, e, s.top.Device); err != nil {
-				return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	if first {
+		fromNames = append(fromNames, ".")
+	}
+	g.Go(func() error {
+		return s.src.h.stat(gctx, s.src.root, fromNames, func(e Entry) error {
+			if e.Name == "." {
+				s.srcTop = e
+			} else {
+				from[e.Name] = &e
 			}
-			if e.IsDir() {
-				s.haveDirs[e.Name] = &dirState{entry: e}
-				return nil
-			}
-			have.add(e)
 			return nil
 		})
-		if err != nil {
-			return err
+	})
+	g.Go(func() error {
+		if first {
+			return s.look(gctx, have, s.del, toNames)
 		}
+		if s.have != nil {
+			return nil
+		}
+		return s.dst.h.stat(gctx, s.dst.root, toNames, func(e Entry) error { return s.found(have, e) })
+	})
+	if err := g.Wait(); err != nil {
+		return err
 	}
 	for _, it := range unique {
 		if err := s.compareItem(ctx, it, from, have); err != nil {
@@ -108,7 +174,37 @@ func (s *run) compareItems(ctx context.Context, items []Item) error {
 	return nil
 }
 
+// askTo adds the names to ask the destination for: to, and the directories above it that are not known.
+func (s *run) askTo(asked map[string]bool, names []string, to string) []string {
+	if s.have != nil {
+		return names
+	}
+	for name := range ancestors(to) {
+		if s.haveDirs[name] == nil && !asked[name] {
+			asked[name] = true
+			names = append(names, name)
+		}
+	}
+	return append(names, to)
+}
+
+// mark has a file removed when all others are in place.
+func (s *run) mark(name string, have *table) error {
+	if d := s.haveDirs[name]; d != nil {
+		return &FileTypeError{s.dst.path(name), d.entry.Mode, "a regular file"}
+	}
+	if r := have.find(name); r != nil && s.list.marks[name] {
+		r.seen = true // by Options.Delete it is not to be removed again
+		s.list.marks[name] = false
+		s.list.marked = append(s.list.marked, name)
+	}
+	return nil
+}
+
 func (s *run) compareItem(ctx context.Context, it Item, from map[string]*Entry, have *table) error {
+	if it.Delete {
+		return s.mark(it.To, have)
+	}
 	src := from[it.From]
 	for name := range ancestors(it.From) {
 		switch e := from[name]; {

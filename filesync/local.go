@@ -2,7 +2,6 @@ package filesync
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha256"
@@ -117,15 +116,26 @@ func changed(fi fs.FileInfo) time.Time {
 	return time.Unix(fi.Sys().(*syscall.Stat_t).Ctim.Unix())
 }
 
-func (localHost) begin(ctx context.Context, root string, stale time.Duration) (Entry, error) {
+func (h localHost) look(ctx context.Context, root string, stale time.Duration, all bool, names []string, yield func(Entry) error) error {
+	if err := sweep(ctx, root, stale); err != nil {
+		return err
+	}
+	if all {
+		return h.list(ctx, root, yield)
+	}
+	return h.stat(ctx, root, slices.Concat([]string{"."}, names), yield)
+}
+
+// sweep removes what earlier writers left unfinished, if all of it is older than stale.
+func sweep(ctx context.Context, root string, stale time.Duration) error {
 	r, err := openRoot(root, nil)
 	if err != nil {
-		return Entry{}, err
+		return err
 	}
 	defer r.Close()
 	top, err := r.Open(".")
 	if err != nil {
-		return Entry{}, pathError(root, err)
+		return pathError(root, err)
 	}
 	defer top.Close()
 	for {
@@ -136,26 +146,21 @@ func (localHost) begin(ctx context.Context, root string, stale time.Duration) (E
 			}
 			if young, err := touchedSince(ctx, r, name, time.Now().Add(-stale)); stale > 0 && (young || err != nil) {
 				if err != nil {
-					return Entry{}, pathError(root, err)
+					return pathError(root, err)
 				}
 				continue
 			}
 			if err := r.RemoveAll(name); err != nil {
-				return Entry{}, pathError(root, err)
+				return pathError(root, err)
 			}
 		}
 		if err == io.EOF {
-			break
+			return ctx.Err()
 		}
 		if err != nil {
-			return Entry{}, pathError(root, err)
+			return pathError(root, err)
 		}
 	}
-	fi, err := r.Stat(".")
-	if err != nil {
-		return Entry{}, pathError(root, err)
-	}
-	return entryOf(".", fi), ctx.Err()
 }
 
 // touchedSince says whether name or anything below it was changed after t.
@@ -173,25 +178,51 @@ func touchedSince(ctx context.Context, r *os.Root, name string, t time.Time) (bo
 		return false, err
 	}
 	defer sub.Close()
-	err = walk(ctx, sub, "", func(_ string, fi fs.FileInfo) error {
-		if changed(fi).After(t) {
+	err = fs.WalkDir(sub.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
+		var fi fs.FileInfo
+		if err == nil {
+			fi, err = d.Info()
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return ctx.Err()
+		case err == nil && changed(fi).After(t):
 			young = true
 			return fs.SkipAll
 		}
-		return nil
+		return errors.Join(err, ctx.Err())
 	})
-	if err == fs.SkipAll {
-		err = nil
-	}
 	return young, err
 }
 
-// walk calls f for everything below r, directories before their content; what vanishes meanwhile is left out.
-func walk(ctx context.Context, r *os.Root, prefix string, f func(name string, fi fs.FileInfo) error) error {
-	d, err := r.Open(".")
+func (localHost) list(ctx context.Context, root string, yield func(Entry) error) error {
+	w, err := openWalker(root, nil)
 	if err != nil {
 		return err
 	}
+	defer w.close()
+	top, err := statFD(int(w.top.Fd()), ".")
+	if err != nil {
+		return w.err("stat", ".", err)
+	}
+	if err := yield(top); err != nil {
+		return err
+	}
+	return w.walk(ctx, int(w.top.Fd()), "", yield)
+}
+
+// walk yields everything below the open directory; what vanishes meanwhile is left out.
+func (w *walker) walk(ctx context.Context, dir int, name string, yield func(Entry) error) error {
+	prefix := name
+	if name != "" {
+		prefix += "/"
+	}
+	// Another descriptor, with a position of its own.
+	fd, err := openDir(dir, ".")
+	if err != nil {
+		return w.err("open", name, err)
+	}
+	d := os.NewFile(uintptr(fd), path.Join(w.root, name))
 	defer d.Close()
 	for {
 		if err := ctx.Err(); err != nil {
@@ -202,28 +233,32 @@ func walk(ctx context.Context, r *os.Root, prefix string, f func(name string, fi
 			if prefix == "" && isStage(base) {
 				continue
 			}
-			fi, err := r.Lstat(base)
-			if errors.Is(err, fs.ErrNotExist) {
+			e, err := statAt(fd, base)
+			if err == unix.ENOENT {
 				continue
+			}
+			e.Name = prefix + base
+			if err != nil {
+				return w.err("lstat", e.Name, err)
+			}
+			if err := yield(e); err != nil {
+				return err
+			}
+			if !e.IsDir() {
+				continue
+			}
+			sub, err := openDir(fd, base)
+			if err == unix.ENOENT {
+				continue
+			}
+			if err == unix.ENOTDIR {
+				return w.notDir(fd, e.Name)
 			}
 			if err != nil {
-				return err
+				return w.err("open", e.Name, err)
 			}
-			if err := f(prefix+base, fi); err != nil {
-				return err
-			}
-			if !fi.IsDir() {
-				continue
-			}
-			sub, err := r.OpenRoot(base)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			err = walk(ctx, sub, prefix+base+"/", f)
-			sub.Close()
+			err = w.walk(ctx, sub, e.Name, yield)
+			unix.Close(sub)
 			if err != nil {
 				return err
 			}
@@ -232,46 +267,29 @@ func walk(ctx context.Context, r *os.Root, prefix string, f func(name string, fi
 			return nil
 		}
 		if err != nil {
-			return err
+			return pathError(w.root, err)
 		}
 	}
 }
 
-func (localHost) list(ctx context.Context, root string, yield func(Entry) error) error {
-	r, err := openRoot(root, nil)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	var stopped error
-	err = walk(ctx, r, "", func(name string, fi fs.FileInfo) error {
-		stopped = yield(entryOf(name, fi))
-		return stopped
-	})
-	if stopped != nil {
-		return stopped
-	}
-	return pathError(root, err)
-}
-
 func (localHost) stat(ctx context.Context, root string, names []string, yield func(Entry) error) error {
-	r, err := openRoot(root, nil)
+	w, err := openWalker(root, nil)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer w.close()
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		fi, err := r.Lstat(name)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		e, err := w.lstat(name)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return cmp.Or(way(r, root, name), pathError(root, err)) // an os.Root refuses without a name the symlink that leads out of it
+			return err
 		}
-		if err := yield(entryOf(name, fi)); err != nil {
+		if err := yield(e); err != nil {
 			return err
 		}
 	}
@@ -279,54 +297,42 @@ func (localHost) stat(ctx context.Context, root string, names []string, yield fu
 }
 
 func (localHost) read(ctx context.Context, root string, names []string, emit func(int, Entry, io.Reader) error) error {
-	r, err := openRoot(root, nil)
+	w, err := openWalker(root, nil)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
+	defer w.close()
 	for i, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := readOne(ctx, r, root, name, func(e Entry, content io.Reader) error { return emit(i, e, content) }); err != nil {
+		err := w.readOne(ctx, name, func(e Entry, content io.Reader) error { return emit(i, e, content) })
+		if err != nil && err != errUnread {
 			return err
 		}
 	}
 	return nil
 }
 
-func readOne(ctx context.Context, r *os.Root, root, name string, emit func(Entry, io.Reader) error) error {
-	fi, err := r.Lstat(name)
-	if err == nil && !fi.Mode().IsRegular() {
-		return &FileTypeError{path.Join(root, name), fi.Mode(), "a regular file"}
-	}
-	var f *os.File
-	if err == nil {
-		f, err = r.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	}
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
-	}
+func (w *walker) readOne(ctx context.Context, name string, emit func(Entry, io.Reader) error) error {
+	fd, e, err := w.openFile(name)
 	if err != nil {
-		return pathError(root, err)
+		return err
 	}
-	defer f.Close()
-	if fi, err = f.Stat(); err != nil {
-		return pathError(root, err)
-	}
-	counted := &countReader{ctx: ctx, r: f}
-	if err := emit(entryOf(name, fi), counted); err != nil {
-		if counted.n < fi.Size() && errors.Is(err, io.ErrUnexpectedEOF) {
-			return fmt.Errorf("%w: %s", ErrChanged, path.Join(root, name))
+	defer unix.Close(int(fd))
+	counted := &countReader{ctx: ctx, r: fd}
+	if err := emit(e, counted); err != nil {
+		if counted.n < e.Size && errors.Is(err, io.ErrUnexpectedEOF) {
+			return changedError(w.root, name)
 		}
 		return err
 	}
-	after, err := f.Stat()
+	after, err := statFD(int(fd), name)
 	if err != nil {
-		return pathError(root, err)
+		return w.err("stat", name, err)
 	}
-	if after.Size() != fi.Size() || !after.ModTime().Equal(fi.ModTime()) {
-		return fmt.Errorf("%w: %s", ErrChanged, path.Join(root, name))
+	if after.Size != e.Size || !after.ModTime.Equal(e.ModTime) {
+		return changedError(w.root, name)
 	}
 	return nil
 }
@@ -347,27 +353,67 @@ func (c *countReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (localHost) stage(ctx context.Context, root, stage string, g *Guard, fill func(stager) error) error {
+func (localHost) prepare(_ context.Context, root, stage string, g *Guard) error {
+	w, err := openWalker(root, g)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	dir, err := makeDir(int(w.top.Fd()), stage)
+	if err != nil {
+		return w.err("mkdir", stage, err)
+	}
+	defer unix.Close(dir)
+	return w.err("mkdir", path.Join(stage, rsyncDir), unix.Mkdirat(dir, rsyncDir, 0o700))
+}
+
+func (localHost) put(ctx context.Context, root, stage string, prepared bool, _ Owner, g *Guard, fill func(stager) ([]string, error)) error {
+	w, err := openWalker(root, g)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	make := makeDir
+	if prepared {
+		make = openDir
+	}
+	dir, err := make(int(w.top.Fd()), stage)
+	if err != nil {
+		return w.err("mkdir", stage, err)
+	}
+	defer unix.Close(dir)
+	s := &localStager{w: w, stage: dir}
+	defer s.close()
+	dirs, err := fill(s)
+	if err != nil {
+		return err
+	}
+	if err := unix.Syncfs(dir); err != nil {
+		return w.err("syncfs", stage, err)
+	}
+	return commit(ctx, root, w, s, g, stage, dirs)
+}
+
+// commit renames the files of the stage's directories into dirs, if the guard still lets it.
+func commit(ctx context.Context, root string, w *walker, s *localStager, g *Guard, stage string, dirs []string) error {
 	r, err := openRoot(root, g)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := r.Mkdir(stage, 0o700); err != nil {
+	// Should the tree have been removed and made anew meanwhile, this one is not the one that was filled.
+	if _, err := r.Lstat(stage); err != nil {
 		return pathError(root, err)
 	}
-	sr, err := r.OpenRoot(stage)
-	if err != nil {
-		return pathError(root, err)
+	for i, dir := range dirs {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.renameAll(i, dir); err != nil {
+			return err
+		}
 	}
-	defer sr.Close()
-	s := &localStager{root: root, name: stage, tree: r, stage: sr, dir: -1}
-	err = fill(s)
-	s.closeDir()
-	if err != nil {
-		return err
-	}
-	return pathError(root, force(sr))
+	return pathError(root, r.RemoveAll(stage))
 }
 
 // force writes the whole file system that r is on to disk.
@@ -383,49 +429,83 @@ func force(r *os.Root) error {
 	return nil
 }
 
+// makeDir makes a directory that only its owner can use, and opens it.
+func makeDir(at int, base string) (int, error) {
+	if err := retry(func() error { return unix.Mkdirat(at, base, 0o700) }); err != nil {
+		return -1, err
+	}
+	return openDir(at, base)
+}
+
 // A localStager keeps the stage's directory that was used last open.
 type localStager struct {
-	root, name  string
-	tree, stage *os.Root
-	dir         int
-	sub         *os.Root
-	buf         []byte
+	w     *walker // for the tree
+	stage int
+	dir   int
+	fd    int // of dir; 0 when there is none
+	made  []bool
+	buf   []byte
 }
 
-func (s *localStager) closeDir() {
-	if s.sub != nil {
-		s.sub.Close()
-		s.sub = nil
+func (s *localStager) close() {
+	if s.fd > 0 {
+		unix.Close(s.fd)
+		s.fd = 0
 	}
 }
 
-func (s *localStager) enter(dir int) error {
-	if s.sub != nil && s.dir == dir {
+func (s *localStager) enter(dir int) (err error) {
+	if s.fd > 0 && s.dir == dir {
 		return nil
 	}
-	s.closeDir()
+	s.close()
+	for dir >= len(s.made) {
+		s.made = append(s.made, false)
+	}
+	var fd int
 	name := strconv.Itoa(dir)
-	if err := s.stage.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return pathError(s.root, err)
+	if s.made[dir] {
+		fd, err = openDir(s.stage, name)
+	} else {
+		fd, err = makeDir(s.stage, name)
 	}
-	sub, err := s.stage.OpenRoot(name)
 	if err != nil {
-		return pathError(s.root, err)
+		return s.w.err("mkdir", name, err)
 	}
-	s.dir, s.sub = dir, sub
+	s.dir, s.fd, s.made[dir] = dir, fd, true
 	return nil
 }
 
-func (s *localStager) mkdir(e Entry) error {
-	if err := way(s.tree, s.root, e.Name); err != nil {
+func (s *localStager) mkdir(dir int, name string, e Entry) error {
+	if err := s.enter(dir); err != nil {
 		return err
 	}
-	if err := s.tree.Mkdir(e.Name, 0o700); errors.Is(err, fs.ErrExist) {
-		return isDir(s.tree, s.root, e.Name)
-	} else if err != nil {
-		return pathError(s.root, err)
+	at := s.fd
+	if above := path.Dir(name); above != "." {
+		// Nobody else can have put a symlink into the stage.
+		err := retry(func() (err error) {
+			at, err = unix.Openat(s.fd, above, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			return err
+		})
+		if err != nil {
+			return s.w.err("open", path.Dir(e.Name), err)
+		}
+		defer unix.Close(at)
 	}
-	return pathError(s.root, dress(s.tree, e))
+	fd, err := makeDir(at, path.Base(name))
+	if err != nil {
+		return s.w.err("mkdir", e.Name, err)
+	}
+	defer unix.Close(fd)
+	return s.w.err("mkdir", e.Name, dressFD(fd, e))
+}
+
+// dressFD gives an open file or directory its owner and mode.
+func dressFD(fd int, e Entry) error {
+	if err := unix.Fchown(fd, e.UID, e.GID); err != nil {
+		return err
+	}
+	return unix.Fchmod(fd, toUnix(e.Mode))
 }
 
 // dress gives a file or directory its owner, mode and, if there is one, time. Changing the owner takes setuid bits away: mode comes second.
@@ -446,78 +526,63 @@ func (s *localStager) file(dir int, base string, e Entry, content io.Reader) err
 	if err := s.enter(dir); err != nil {
 		return err
 	}
-	f, err := s.sub.OpenFile(base, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return pathError(s.root, err)
-	}
 	if s.buf == nil {
 		s.buf = make([]byte, 256<<10)
 	}
-	// An os.File on its own would take a new buffer for every file.
-	n, err := io.CopyBuffer(struct{ io.Writer }{f}, io.LimitReader(content, e.Size), s.buf)
-	if err == nil && n < e.Size {
-		err = io.ErrUnexpectedEOF
+	err := create(s.fd, base, e, content, s.buf)
+	var pathErr *fs.PathError
+	if errors.As(err, &pathErr) {
+		return pathError(s.w.root, err)
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		return err
-	}
-	e.Name = base
-	return pathError(s.root, dress(s.sub, e))
+	return err
 }
 
 func (s *localStager) link(dir int, base string, targetDir int, target string, _ int64) error {
-	if err := s.enter(dir); err != nil {
-		return err
+	at := s.stage
+	var err error
+	switch targetDir {
+	case inTree:
+		at, err = s.w.enter(parent(target))
+		target = path.Base(target)
+	case inStage:
+	default:
+		target = path.Join(strconv.Itoa(targetDir), target)
 	}
-	to := path.Join(s.name, strconv.Itoa(dir), base)
-	if targetDir >= 0 {
-		target = path.Join(s.name, strconv.Itoa(targetDir), target)
-	} else if err := way(s.tree, s.root, target); err != nil {
-		return err
+	if err == nil {
+		err = s.enter(dir)
 	}
-	return pathError(s.root, s.tree.Link(target, to))
-}
-
-func (localHost) commit(ctx context.Context, root, stage string, g *Guard, dirs []string) error {
-	r, err := openRoot(root, g)
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	for i, dir := range dirs {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := way(r, root, dir+"/"); err != nil {
-			return err
-		}
-		if err := renameAll(r, root, path.Join(stage, strconv.Itoa(i)), dir); err != nil {
-			return err
-		}
-	}
-	return pathError(root, r.RemoveAll(stage))
+	return s.w.err("link", base, unix.Linkat(at, target, s.fd, base, 0))
 }
 
-func renameAll(r *os.Root, root, from, to string) error {
-	d, err := r.Open(from)
-	if err != nil {
-		return pathError(root, err)
+// renameAll renames what is in a directory of the stage into one of the tree.
+func (s *localStager) renameAll(i int, dir string) error {
+	if err := s.enter(i); err != nil {
+		return err
 	}
+	to, err := s.w.enter(dir)
+	if err != nil {
+		return err
+	}
+	fd, err := openDir(s.fd, ".")
+	if err != nil {
+		return s.w.err("open", dir, err)
+	}
+	d := os.NewFile(uintptr(fd), path.Join(s.w.root, dir))
 	names, err := d.Readdirnames(-1)
 	d.Close()
 	if err != nil {
-		return pathError(root, err)
+		return pathError(s.w.root, err)
 	}
 	for _, base := range names {
-		final := path.Join(to, base)
-		if fi, err := r.Lstat(final); err == nil && fi.IsDir() {
-			return &FileTypeError{path.Join(root, final), fi.Mode(), "a regular file"}
+		err := retry(func() error { return unix.Renameat(s.fd, base, to, base) })
+		if err == unix.EISDIR {
+			return &FileTypeError{path.Join(s.w.root, dir, base), fs.ModeDir, "a regular file"}
 		}
-		if err := r.Rename(path.Join(from, base), final); err != nil {
-			return pathError(root, err)
+		if err != nil {
+			return s.w.err("rename", path.Join(dir, base), err)
 		}
 	}
 	return nil
@@ -585,16 +650,6 @@ func (localHost) unlink(ctx context.Context, root string, g *Guard, files, dirs 
 }
 
 var hashes = map[string]func() hash.Hash{"sha256": sha256.New, "sha1": sha1.New}
-
-func (h localHost) sums(ctx context.Context, root, algo string, names []string, yield func(string, []byte) error) error {
-	return h.read(ctx, root, names, func(i int, _ Entry, content io.Reader) error {
-		d := hashes[algo]()
-		if _, err := io.Copy(d, content); err != nil {
-			return pathError(root, err)
-		}
-		return yield(names[i], d.Sum(nil))
-	})
-}
 
 func (localHost) remove(_ context.Context, root, name, stage string, g *Guard) error {
 	r, err := openRoot(root, g)

@@ -2,13 +2,13 @@ package filesync
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,8 +18,14 @@ import (
 
 // remoteHost carries out a host's work by commands.
 type remoteHost struct {
-	run    Runner
-	prefix []string
+	run      Runner
+	prefix   []string
+	priority *Priority
+	ssh      *SSH // for rsync
+
+	// A runner may let only so many commands run at once. Those that wait for others are bounded, so that the others come through.
+	batches chan struct{}
+	listing chan struct{}
 }
 
 // call runs a script at root. Its error has the path and what the command said.
@@ -37,7 +43,7 @@ func (h *remoteHost) exec(ctx context.Context, script, root string, g *Guard, ar
 	if g != nil {
 		mark, content = g.Name, g.Content
 	}
-	argv := slices.Concat(h.prefix, []string{"sh", "-c", script, "filesync", root, mark, content}, args)
+	argv := slices.Concat(h.prefix, h.priority.argv(), []string{"sh", "-c", script, "filesync", root, mark, content}, args)
 	if stdin == nil {
 		stdin = strings.NewReader("")
 	}
@@ -149,7 +155,7 @@ func (r *records) close(root string, err error) error {
 
 func (h *remoteHost) entries(yield func(Entry) error) *records {
 	return &records{sep: 0, f: func(rec []byte) error {
-		e, err := parseEntry(string(rec))
+		e, err := parseEntry(rec)
 		if err != nil {
 			return err
 		}
@@ -157,70 +163,113 @@ func (h *remoteHost) entries(yield func(Entry) error) *records {
 	}}
 }
 
-// parseEntry reads what find prints for entryFormat.
-func parseEntry(rec string) (Entry, error) {
-	bad := func() (Entry, error) { return Entry{}, fmt.Errorf("filesync: unexpected output of find: %q", rec) }
-	var f [9]string
-	rest := rec
-	for i := range f {
-		var ok bool
-		if f[i], rest, ok = strings.Cut(rest, " "); !ok {
-			return bad()
-		}
-	}
-	var e Entry
-	var errs [7]error
-	var mode uint64
-	e.Size, errs[0] = strconv.ParseInt(f[1], 10, 64)
-	e.ModTime, errs[1] = parseTime(f[2])
-	e.Inode, errs[2] = strconv.ParseUint(f[3], 10, 64)
-	e.Device, errs[3] = strconv.ParseUint(f[4], 10, 64)
-	e.Links, errs[4] = strconv.ParseUint(f[5], 10, 64)
-	mode, errs[5] = strconv.ParseUint(f[6], 8, 32)
-	e.UID, errs[6] = strconv.Atoi(f[7])
-	gid, err := strconv.Atoi(f[8])
-	if err := errors.Join(append(errs[:], err)...); err != nil {
-		return bad()
-	}
-	e.GID = gid
-	typ, ok := findTypes[f[0]]
-	if !ok {
-		return bad()
-	}
-	e.Mode = fromUnix(uint32(mode)) | typ
-	if e.Name = strings.TrimPrefix(rest, "./"); e.Name == "" {
-		return bad()
+// parseEntry reads what find prints for entryFormat. There are millions of them: nothing but the name is allocated.
+func parseEntry(rec []byte) (Entry, error) {
+	f := fields{rest: rec}
+	typ, known := findType(f.next())
+	e := Entry{Size: f.number(10), ModTime: f.time(), Inode: uint64(f.number(10)), Device: uint64(f.number(10)), Links: uint64(f.number(10))}
+	e.Mode = fromUnix(uint32(f.number(8))) | typ
+	e.UID, e.GID = int(f.number(10)), int(f.number(10))
+	name, _ := bytes.CutPrefix(f.rest, []byte("./"))
+	if e.Name = string(name); f.bad || !known || len(name) == 0 {
+		return Entry{}, fmt.Errorf("filesync: unexpected output of find: %q", rec)
 	}
 	return e, nil
 }
 
-var findTypes = map[string]fs.FileMode{
-	"f": 0, "d": fs.ModeDir, "l": fs.ModeSymlink, "p": fs.ModeNamedPipe, "s": fs.ModeSocket,
-	"b": fs.ModeDevice, "c": fs.ModeDevice | fs.ModeCharDevice, "D": fs.ModeDevice,
+// fields takes a record apart at its spaces. Once something was not what it should be, bad stays true.
+type fields struct {
+	rest []byte
+	bad  bool
 }
 
-// parseTime reads seconds with ten decimals. Find prints the two numbers of a timespec: before 1970 the decimals still count upwards.
-func parseTime(s string) (time.Time, error) {
-	secs, frac, _ := strings.Cut(s, ".")
-	sec, err := strconv.ParseInt(secs, 10, 64)
-	if err != nil {
-		return time.Time{}, err
+func (f *fields) next() []byte {
+	i := bytes.IndexByte(f.rest, ' ')
+	if i < 0 {
+		f.bad = true
+		return nil
 	}
-	frac = (frac + "000000000")[:9]
-	nsec, err := strconv.ParseInt(frac, 10, 64)
-	return time.Unix(sec, nsec), err
+	field := f.rest[:i]
+	f.rest = f.rest[i+1:]
+	return field
 }
 
-func (h *remoteHost) begin(ctx context.Context, root string, stale time.Duration) (Entry, error) {
-	minutes := "-1"
+func (f *fields) number(base int64) int64 {
+	field := f.next()
+	n, ok := parseNumber(field, base)
+	f.bad = f.bad || !ok
+	return n
+}
+
+// parseNumber reads a number that fits into an int64, or, for an inode that does not, into a uint64.
+func parseNumber(b []byte, base int64) (int64, bool) {
+	b, negative := bytes.CutPrefix(b, []byte("-"))
+	if len(b) == 0 || len(b) > 20 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range b {
+		d := uint64(c - '0')
+		if d >= uint64(base) || n > (math.MaxUint64-d)/uint64(base) {
+			return 0, false
+		}
+		n = n*uint64(base) + d
+	}
+	if negative {
+		return -int64(n), n <= math.MaxInt64
+	}
+	return int64(n), true
+}
+
+// time reads seconds with ten decimals. Find prints the two numbers of a timespec: before 1970 the decimals still count upwards.
+func (f *fields) time() time.Time {
+	secs, frac, _ := bytes.Cut(f.next(), []byte("."))
+	sec, ok := parseNumber(secs, 10)
+	var nsec int64
+	for i := range 9 {
+		nsec *= 10
+		if i < len(frac) {
+			d := int64(frac[i] - '0')
+			ok = ok && d >= 0 && d <= 9
+			nsec += d
+		}
+	}
+	f.bad = f.bad || !ok
+	return time.Unix(sec, nsec)
+}
+
+func findType(b []byte) (typ fs.FileMode, known bool) {
+	if len(b) != 1 {
+		return 0, false
+	}
+	switch b[0] {
+	case 'f':
+		return 0, true
+	case 'd':
+		return fs.ModeDir, true
+	case 'l':
+		return fs.ModeSymlink, true
+	case 'p':
+		return fs.ModeNamedPipe, true
+	case 's':
+		return fs.ModeSocket, true
+	case 'c':
+		return fs.ModeDevice | fs.ModeCharDevice, true
+	case 'b', 'D':
+		return fs.ModeDevice, true
+	}
+	return 0, false
+}
+
+func (h *remoteHost) look(ctx context.Context, root string, stale time.Duration, all bool, names []string, yield func(Entry) error) error {
+	args := []string{"-1", "names"}
 	if stale > 0 {
-		minutes = strconv.Itoa(int((stale + time.Minute - 1) / time.Minute))
+		args[0] = strconv.Itoa(int((stale + time.Minute - 1) / time.Minute))
 	}
-	var out bytes.Buffer
-	if err := h.call(ctx, beginScript, root, nil, []string{minutes}, nil, &out); err != nil {
-		return Entry{}, err
+	if all {
+		args[1] = "all"
 	}
-	return parseEntry(strings.TrimSuffix(out.String(), "\x00"))
+	return h.ask(ctx, lookScript, root, args, names, yield)
 }
 
 func (h *remoteHost) list(ctx context.Context, root string, yield func(Entry) error) error {
@@ -229,9 +278,14 @@ func (h *remoteHost) list(ctx context.Context, root string, yield func(Entry) er
 }
 
 func (h *remoteHost) stat(ctx context.Context, root string, names []string, yield func(Entry) error) error {
+	return h.ask(ctx, statScript, root, nil, names, yield)
+}
+
+// ask runs a script that prints entries and complains about names that do not exist.
+func (h *remoteHost) ask(ctx context.Context, script, root string, args, names []string, yield func(Entry) error) error {
 	out := h.entries(yield)
 	errs := &lines{accept: isAbsence}
-	err := h.exec(ctx, statScript, root, nil, nil, nameReader(names), out, errs)
+	err := h.exec(ctx, script, root, nil, args, nameReader(names), out, errs)
 	errs.close()
 	if err == nil && len(errs.other.b) > 0 {
 		return fmt.Errorf("filesync: %s: %s", root, errs.other.String())
@@ -291,7 +345,7 @@ func nameReader(names []string) io.Reader {
 func (h *remoteHost) read(ctx context.Context, root string, names []string, emit func(int, Entry, io.Reader) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pr, pw := io.Pipe()
+	p := newPipe()
 	type outcome struct {
 		err     error
 		changed string
@@ -306,10 +360,9 @@ func (h *remoteHost) read(ctx context.Context, root string, names []string, emit
 			}
 			return isChange(line) || isAbsence(line) || strings.HasSuffix(line, "Exiting with failure status due to previous errors")
 		}}
-		buf := bufio.NewWriterSize(pw, 256<<10)
-		o.err = h.exec(ctx, readScript, root, nil, nil, nameReader(names), buf, errs)
+		o.err = h.exec(ctx, readScript, root, nil, nil, nameReader(names), p, errs)
 		errs.close()
-		if err := buf.Flush(); o.err == nil {
+		if err := p.flush(); o.err == nil {
 			o.err = err
 		}
 		o.stderr = errs.other.String()
@@ -318,11 +371,11 @@ func (h *remoteHost) read(ctx context.Context, root string, names []string, emit
 			o.err = nil // absent and changed files are all it complained of
 		}
 		o.err = describe(root, o.err, o.stderr)
-		pw.CloseWithError(o.err) // nil is the end of the stream, which must then be a whole one
+		p.closeWrite(o.err) // nil is the end of the stream, which must then be a whole one
 		done <- o
 	}()
-	err := untar(ctx, root, pr, names, emit)
-	pr.CloseWithError(errStopped)
+	err := untar(ctx, root, p, names, emit)
+	p.closeRead(errStopped)
 	if err != nil {
 		cancel()
 	}
@@ -343,7 +396,7 @@ var errStopped = errors.New("filesync: stopped reading")
 
 // untar gives the files of a tar stream to emit, with their indices in names, which has the same order.
 func untar(ctx context.Context, root string, r io.Reader, names []string, emit func(int, Entry, io.Reader) error) error {
-	whole := &endReader{r: bufio.NewReaderSize(r, 256<<10)}
+	whole := &endReader{r: r}
 	tr := tar.NewReader(whole)
 	next := 0
 	for {
@@ -403,47 +456,48 @@ func (r *endReader) Read(p []byte) (int, error) {
 
 func (r *endReader) zeros() bool { return r.n >= 1024 }
 
-func (h *remoteHost) stage(ctx context.Context, root, stage string, g *Guard, fill func(stager) error) error {
+func (h *remoteHost) prepare(ctx context.Context, root, stage string, g *Guard) error {
+	return h.call(ctx, prepareScript, root, g, []string{stage}, nil, nil)
+}
+
+func (h *remoteHost) put(ctx context.Context, root, stage string, prepared bool, owner Owner, g *Guard, fill func(stager) ([]string, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var files, bytes int64
-	counts := &records{sep: '\n', f: func(rec []byte) error {
-		size, err := strconv.ParseInt(string(rec), 10, 64)
-		files, bytes = files+1, bytes+size
-		return err
-	}}
-	w := &tarStager{up: "../", stage: "./"}
-	err := h.feed(ctx, cancel, func(stdin io.Reader) error {
-		return counts.close(root, h.call(ctx, stageScript, root, g, []string{stage}, stdin, counts))
-	}, w, func() error { return fill(w) })
-	if err != nil {
-		return err
+	args := []string{stage, "0"}
+	if prepared {
+		args[1] = "1"
 	}
-	if files != w.files || bytes != w.bytes {
-		return fmt.Errorf("filesync: %s: %d files with %d bytes were sent, %d with %d arrived", root, w.files, w.bytes, files, bytes)
-	}
-	return nil
+	w := &tarStager{way: len(root) + len(stage) + 32}
+	return h.feed(ctx, cancel, func(stdin io.Reader) error {
+		return h.call(ctx, putScript, root, g, args, stdin, nil)
+	}, w, func() error {
+		dirs, err := fill(w)
+		if err != nil {
+			return err
+		}
+		return w.end(dirs, owner)
+	})
 }
 
 // feed runs a command whose standard input is the tar stream that fill writes through w.
 func (h *remoteHost) feed(ctx context.Context, cancel func(), command func(io.Reader) error, w *tarStager, fill func() error) error {
-	pr, pw := io.Pipe()
+	p := newPipe()
 	done := make(chan error, 1)
 	go func() {
-		err := command(pr)
+		err := command(p)
 		if err == nil {
-			pr.CloseWithError(errStopped)
+			p.closeRead(errStopped)
 		} else {
-			pr.CloseWithError(err)
+			p.closeRead(err)
 		}
 		done <- err
 	}()
-	w.w = newTarWriter(bufio.NewWriterSize(pw, 256<<10))
+	w.w = &tarWriter{w: p}
 	err := fill()
 	if err == nil {
 		err = w.w.close()
 	}
-	pw.CloseWithError(err)
+	p.closeWrite(err)
 	if err != nil {
 		// The far side sees its input end and goes by itself; when it does not, it is told.
 		stop := time.AfterFunc(5*time.Second, cancel)
@@ -462,36 +516,83 @@ func (h *remoteHost) feed(ctx context.Context, cancel func(), command func(io.Re
 // A tarStager writes what it is given as a tar stream, extracted inside the stage.
 type tarStager struct {
 	w            *tarWriter
-	up, stage    string
+	way          int // how long the name of a directory of the stage is
 	files, bytes int64
+	dirs         []tarDir
 }
 
-func (s *tarStager) mkdir(e Entry) error { return s.w.header(s.up+e.Name+"/", "", '5', e) }
+// A tarDir says how the files of a directory of the stage may be named by a shell.
+type tarDir struct {
+	length int // of all their names
+	hidden bool
+}
+
+// maxGlob is how long the names of a directory's files may be together for a command line, with the way to each of them.
+const maxGlob = 64 << 10
+
+func (s *tarStager) mkdir(dir int, name string, e Entry) error {
+	s.name(dir, name)
+	return s.w.header("./"+strconv.Itoa(dir)+"/"+name+"/", "", '5', e)
+}
+
+func (s *tarStager) count(dir int, base string, size int64) {
+	s.files, s.bytes = s.files+1, s.bytes+size
+	s.name(dir, base)
+}
+
+// name notes that the stage's directory dir has something of that name, which a shell will rename.
+func (s *tarStager) name(dir int, base string) {
+	if strings.Contains(base, "/") {
+		return // comes with what it lies in
+	}
+	for dir >= len(s.dirs) {
+		s.dirs = append(s.dirs, tarDir{})
+	}
+	s.dirs[dir].length += s.way + len(base)
+	s.dirs[dir].hidden = s.dirs[dir].hidden || base[0] == '.'
+}
 
 func (s *tarStager) file(dir int, base string, e Entry, content io.Reader) error {
-	if err := s.w.header(s.stage+strconv.Itoa(dir)+"/"+base, "", '0', e); err != nil {
+	if err := s.w.header("./"+strconv.Itoa(dir)+"/"+base, "", '0', e); err != nil {
 		return err
 	}
-	s.files, s.bytes = s.files+1, s.bytes+e.Size
+	s.count(dir, base, e.Size)
 	return s.w.content(content, e.Size)
 }
 
 func (s *tarStager) link(dir int, base string, targetDir int, target string, size int64) error {
-	if targetDir >= 0 {
-		target = s.stage + strconv.Itoa(targetDir) + "/" + target
-	} else {
-		target = s.up + target
+	switch targetDir {
+	case inTree:
+		target = "../" + target
+	case inStage:
+		target = "./" + target
+	default:
+		target = "./" + strconv.Itoa(targetDir) + "/" + target
 	}
-	s.files, s.bytes = s.files+1, s.bytes+size
-	return s.w.header(s.stage+strconv.Itoa(dir)+"/"+base, target, '1', Entry{})
+	s.count(dir, base, size)
+	return s.w.header("./"+strconv.Itoa(dir)+"/"+base, target, '1', Entry{})
 }
 
-func (h *remoteHost) commit(ctx context.Context, root, stage string, g *Guard, dirs []string) error {
+// end writes what putScript reads.
+func (s *tarStager) end(dirs []string, owner Owner) error {
 	var b bytes.Buffer
 	for i, d := range dirs {
-		fmt.Fprintf(&b, "%d/%s\x00", i, d)
+		how := 'f'
+		if s.dirs[i].length <= maxGlob && !s.dirs[i].hidden {
+			how = 'g'
+		}
+		fmt.Fprintf(&b, "%c/%d/%s\x00", how, i, d)
 	}
-	return h.call(ctx, commitScript, root, g, []string{stage}, &b, nil)
+	for _, f := range []struct{ name, content string }{{"dirs", b.String()}, {"end", fmt.Sprintf("%d %d\n", s.files, s.bytes)}} {
+		e := Entry{Mode: 0o600, Size: int64(len(f.content)), UID: owner.UID, GID: owner.GID}
+		if err := s.w.header("./"+f.name, "", '0', e); err != nil {
+			return err
+		}
+		if err := s.w.content(strings.NewReader(f.content), e.Size); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (h *remoteHost) discard(ctx context.Context, root, stage string) error {
@@ -501,12 +602,12 @@ func (h *remoteHost) discard(ctx context.Context, root, stage string) error {
 func (h *remoteHost) setDirs(ctx context.Context, root string, g *Guard, dirs []Entry) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w := &tarStager{up: "./"}
+	w := &tarStager{}
 	return h.feed(ctx, cancel, func(stdin io.Reader) error {
 		return h.call(ctx, setDirsScript, root, g, nil, stdin, nil)
 	}, w, func() error {
 		for _, d := range dirs {
-			if err := w.mkdir(d); err != nil {
+			if err := w.w.header("./"+d.Name+"/", "", '5', d); err != nil {
 				return err
 			}
 		}
@@ -527,40 +628,6 @@ func (h *remoteHost) unlink(ctx context.Context, root string, g *Guard, files, d
 		}
 	}
 	return nil
-}
-
-func (h *remoteHost) sums(ctx context.Context, root, algo string, names []string, yield func(string, []byte) error) error {
-	out := &records{sep: '\n', f: func(rec []byte) error {
-		name, sum, err := parseSum(string(rec))
-		if err != nil {
-			return err
-		}
-		return yield(name, sum)
-	}}
-	errs := &lines{accept: isAbsence}
-	err := h.exec(ctx, sumsScript, root, nil, []string{algo + "sum"}, nameReader(names), out, errs)
-	errs.close()
-	if err == nil && len(errs.other.b) > 0 {
-		return fmt.Errorf("filesync: %s: %s", root, errs.other.String())
-	}
-	return out.close(root, describe(root, err, errs.other.String()))
-}
-
-// parseSum reads a line of sha256sum: the digest, two characters, the name. A backslash in front says that the name is escaped.
-func parseSum(line string) (name string, sum []byte, err error) {
-	hex, name, ok := strings.Cut(line, " ")
-	rest, escaped := strings.CutPrefix(hex, `\`)
-	if escaped {
-		hex = rest
-	}
-	if sum, err = unhex(hex); err != nil || !ok || len(name) < 2 {
-		return "", nil, fmt.Errorf("filesync: unexpected output of a digest command: %q", line)
-	}
-	name = name[1:] // the asterisk of binary mode
-	if escaped {
-		name = strings.NewReplacer(`\\`, `\`, `\n`, "\n", `\r`, "\r").Replace(name)
-	}
-	return strings.TrimPrefix(name, "./"), sum, nil
 }
 
 func (h *remoteHost) remove(ctx context.Context, root, name, stage string, g *Guard) error {

@@ -42,8 +42,9 @@ shift 3
 guard
 `
 
-// beginScript removes stale stages, $1 minutes old (-1: all), and prints the root's entry.
-const beginScript = scriptHead + `
+// lookScript removes stale stages, $1 minutes old (-1: all), and prints the root's entry. Then it goes on as listScript ($2: all) or as
+// statScript ($2: names).
+const lookScript = scriptHead + `
 for s in ./.filesync-*; do
 	[ -e "$s" ] || [ -L "$s" ] || continue
 	if [ "$1" -ge 0 ]; then
@@ -52,8 +53,9 @@ for s in ./.filesync-*; do
 	fi
 	rm -rf -- "$s" || exit
 done
-exec find . -maxdepth 0 -printf '` + entryFormat + `'
-`
+if [ "$2" = all ]; then` + listCommands + `exit; fi
+find . -maxdepth 0 -printf '` + entryFormat + `' || exit
+` + statCommands
 
 // entryFormat is parsed by parseEntry. The name comes last, for it may hold everything but a NUL.
 const entryFormat = `%y %s %T@ %i %D %n %m %U %G %p\0`
@@ -61,13 +63,17 @@ const entryFormat = `%y %s %T@ %i %D %n %m %U %G %p\0`
 // The end mark is what tells a whole listing from one that was cut.
 const endMark = "end of listing"
 
-const listScript = scriptHead + `
-find . -ignore_readdir_race -mindepth 1 -path './.filesync-*' -prune -o -printf '` + entryFormat + `' || exit
+const listScript = scriptHead + listCommands
+
+const listCommands = `
+find . -ignore_readdir_race -path './.filesync-*' -prune -o -printf '` + entryFormat + `' || exit
 printf '` + endMark + `\0'
 `
 
 // statScript reads names. What does not exist is told on stderr and makes find exit with 1, and so xargs with 123.
-const statScript = scriptHead + `
+const statScript = scriptHead + statCommands
+
+const statCommands = `
 xargs -0 -r sh -c 'exec find "$@" -maxdepth 0 -printf "` + `%y %s %T@ %i %D %n %m %U %G %p\\0` + `"' filesync
 rc=$?
 [ $rc = 0 ] || [ $rc = 123 ] || exit $rc
@@ -76,46 +82,62 @@ printf '` + endMark + `\0'
 
 // readScript reads names and writes a tar stream of them, in their order.
 const readScript = scriptHead + `
-exec tar -c -f - --format=gnu --no-recursion --hard-dereference --null -T -
+exec tar -c -b 128 -f - --format=gnu --no-recursion --hard-dereference --null -T -
 `
 
-// stageScript makes the stage $1 and extracts a tar stream inside it, with ../ in front of what is of the tree and not of the stage: should
-// the stage be removed, nothing can be made any more, not even by a tar that nobody waits for. It prints the sizes of the files.
-const stageScript = scriptHead + `
+// putScript makes the stage $1 and extracts a tar stream inside it, in which only targets of links lie outside the stage: should the stage be
+// removed, nothing can be made any more, not even by a tar that nobody waits for. The stream's last two files are of this script's:
+// where the content of the numbered directories belongs, and how many there are, with how many bytes. Without the second the stream was cut short.
+//
+// It then looks at the guard again, and renames. Each directory is entered and compared with where the shell believes to be: a symlink leads
+// elsewhere. A pair that begins with g has so few files, and none hidden, that the shell may name them; else find does.
+//
+// $2 is 1 when the stage is there, from prepareScript.
+const putScript = scriptHead + `
+stage=$1
+export stage
 umask 077
-mkdir -- "./$1" || exit
-cd -P -- "./$1" || exit
-if ! tar -x -p -P -f - --same-owner --numeric-owner; then # which says of a full disk only that it wrote less
+[ "$2" = 1 ] || mkdir -- "./$stage" || exit
+cd -P -- "./$stage" && [ "$PWD" = "$top/$stage" ] || exit
+if ! tar -x -b 128 -p -P -f - --same-owner --numeric-owner; then # which says of a full disk only that it wrote less
 	[ "$(stat -f -c %a .)" -ge 16 ] || exit 88
 	exit 1
 fi
+read -r files bytes 2>/dev/null < ./end || { echo "stream cut short" >&2; exit 1; }
 ` + forceScript + ` || exit
-find . -type f -printf '%s\n' || exit
-printf '` + endMark + `\n'
+sizes=$(find . -mindepth 2 -type f ! -path './r/*' -printf '%s ') || exit
+for s in $sizes; do
+	files=$((files-1)) bytes=$((bytes-s))
+done
+if [ "$files $bytes" != '0 0' ]; then
+	printf '%s files with %s bytes less arrived than were sent\n' "$files" "$bytes" >&2
+	exit 1
+fi
+
+cd -P .. && [ "${PWD%/}" = "$top" ] || exit 81
+guard
+xargs -0 -r -a "./$stage/dirs" sh -c '
+for a; do
+	how=${a%%/*} d=${a#*/}
+	i=${d%%/*} d=${d#*/}
+	d=${d:+/$d}
+	(
+		cd -P -- ".$d" || exit
+		if [ "$PWD" != "$top$d" ]; then printf "%s is not reached without a symlink\n" "$top$d" >&2; exit 85; fi
+		if [ "$how" = g ]; then exec mv -f -t . -- "$top/$stage/$i/"*; fi
+		exec find "$top/$stage/$i" -mindepth 1 -maxdepth 1 -exec mv -f -t . -- {} +
+	) || exit 255
+done' filesync || exit
+left=$(find "./$stage" -mindepth 2 -type f ! -path "./$stage/r/*" -print -quit) || exit
+if [ -n "$left" ]; then printf '%s was not renamed\n' "$left" >&2; exit 86; fi
+rm -rf -- "./$stage"
 `
 
 // Old coreutils know only a sync of everything.
 const forceScript = `case $(sync --help) in *--file-system*) sync -f .;; *) sync;; esac`
 
-// commitScript reads pairs, number/directory, and renames the files of the stage's numbered directories into the tree's directories. Each
-// directory is entered and compared with where the shell believes to be: a symlink leads elsewhere.
-const commitScript = scriptHead + `
-stage=$1
-export stage
-xargs -0 -r sh -c '
-for a; do
-	i=${a%%/*} d=${a#*/}
-	d=${d:+/$d}
-	(
-		cd -P -- ".$d" || exit
-		if [ "$PWD" != "$top$d" ]; then printf "%s is not reached without a symlink\n" "$top$d" >&2; exit 85; fi
-		exec find "$top/$stage/$i" -mindepth 1 -maxdepth 1 -exec mv -f -t . -- {} +
-	) || exit 255
-done' filesync || exit
-left=$(find "./$stage" -type f -print -quit) || exit
-if [ -n "$left" ]; then printf '%s was not renamed\n' "$left" >&2; exit 86; fi
-rm -rf -- "./$stage"
-`
+// prepareScript makes the stage $1 and a directory in it for rsync.
+const prepareScript = scriptHead + `umask 077; mkdir -- "./$1" "./$1/r"`
 
 const discardScript = scriptHead + `rm -rf -- "./$1"`
 
@@ -135,15 +157,6 @@ for f; do
 	done
 done
 exec "$@"' filesync "$@"
-`
-
-const sumsScript = scriptHead + `
-sum=$1
-command -v "$sum" >/dev/null || exit 87
-xargs -0 -r "$sum" -b --
-rc=$?
-[ $rc = 0 ] || [ $rc = 123 ] || exit $rc
-printf '` + endMark + `\n'
 `
 
 // removeScript renames $1 to the stage $2 first: a removal that was begun is never seen half done under its name, and the mark, if it lies

@@ -17,8 +17,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// An Item is one file to be copied: From is its name in the source tree, To its name in the destination tree.
-type Item struct{ From, To string }
+// An Item is one file to be copied, or to be removed.
+type Item struct {
+	From   string // its name in the source tree; empty with Delete
+	To     string // its name in the destination tree
+	Delete bool   // the destination's file is removed
+}
 
 // Sync makes dst equal to src: the same files with the same content, mode and time, the same directories, the same hard links among them,
 // and nothing else. It lists both, sends what is missing or has another size or time, then removes what the source does not have.
@@ -36,9 +40,14 @@ func Sync(ctx context.Context, dst, src Tree, opts *Options) (Stats, error) {
 	return s.run(ctx, s.compareTrees)
 }
 
-// SyncList makes the files that list names equal to the source's, and leaves the rest of dst alone, or removes it with Options.Delete.
+// SyncList makes the files that list names equal to the source's, removes those that it marks with Item.Delete, and leaves the rest of dst
+// alone, or removes it too with Options.Delete. Without that neither tree is walked: what it takes depends on the list alone.
+//
 // Directories are made where they are missing, with the mode of dst's root. A file that dst has in the same size is taken as equal,
 // unless Options.Mutable says that times count too. Everything else is as with [Sync].
+//
+// Removals come last. A file that is marked and not there is fine, a directory of that name is an error, and so is a name that is both to be
+// copied and to be removed. Directories that become empty stay.
 //
 // Hard links are kept among the files of one list. An error in list ends the sync, and then nothing is removed.
 func SyncList(ctx context.Context, dst, src Tree, list iter.Seq2[Item, error], opts *Options) (Stats, error) {
@@ -51,13 +60,18 @@ func SyncList(ctx context.Context, dst, src Tree, list iter.Seq2[Item, error], o
 }
 
 const (
-	batchFiles = 8192      // a batch ends with so many files
-	batchBytes = 256 << 20 // or so many bytes
-	maxWaiting = 50_000    // files with several names whose other names are still looked for
-	maxTries   = 3         // of a batch whose files change while they are read
+	batchFiles = 4096     // a batch ends with so many files
+	batchBytes = 64 << 20 // or so many bytes
+	rsyncFiles = 8 * batchFiles
+	rsyncBytes = 8 * batchBytes
+	inFlight   = 4      // batches that are copied at once; with a listing that makes five commands on a host
+	maxWaiting = 50_000 // files with several names whose other names are still looked for
+	maxTries   = 3      // of a batch whose files change while they are read
+	listChunk  = 1024   // entries of a listing that are handed on together
+	listAhead  = 256    // chunks that the source's listing may be ahead of the destination's
 )
 
-// A run is one sync. One goroutine compares and makes batches, another one copies them.
+// A run is one sync. One goroutine compares and makes batches, others copy them.
 type run struct {
 	dst, src  Tree
 	opts      *Options
@@ -67,8 +81,9 @@ type run struct {
 	owner     Owner
 	top       Entry // dst's root
 	srcTop    Entry
+	rsync     *rsyncer // nil for the stream
 	meter     meter
-	limit     *limiter
+	limit     limits
 	askMu     sync.Mutex // one question to Options.Missing at a time
 
 	// The comparing goroutine's.
@@ -82,6 +97,8 @@ type run struct {
 	claimed  map[uint64]inode // dst's inodes with several names: whose content they are
 	batch    *batch
 	out      chan *batch
+	list     wish    // of SyncList
+	keep     dirsSet // directories of dst that have something in them that is left out
 }
 
 type inode struct{ dev, ino uint64 }
@@ -91,16 +108,18 @@ func (e Entry) inode() inode { return inode{e.Device, e.Inode} }
 // A dirState is a directory of dst.
 type dirState struct {
 	entry Entry
-	seen  bool // the source or the list has it
-	dirty bool // something in it was changed by us
+	seen  bool   // the source or the list has it
+	dirty bool   // something in it was changed by us
+	made  *batch // makes it; nil when it was there
 }
 
-// A group is a file of the source with several names. To is a name that dst has, or will have when its batch is done; it belongs to the
-// copying goroutine once the batch is on its way.
+// A group is a file of the source with several names. To is a name that dst has, or will have when its batch is done. To and size belong to
+// whoever copies batch; a later batch that has names of the file waits for it.
 type group struct {
 	to    string
 	inode uint64 // dst's, where to was there already
 	size  int64  // what dst has, or was sent
+	batch *batch // the last one that has a name of it
 }
 
 type job struct {
@@ -115,6 +134,21 @@ type batch struct {
 	mkdirs                  []Entry
 	files, links            []job
 	bytes                   int64
+	after                   []*batch      // must be done before anything of this one gets its name
+	done                    chan struct{} // closed when all of it is in place
+
+	dir string // the directory of the last name
+}
+
+func newBatch() *batch { return &batch{done: make(chan struct{})} }
+
+func (b *batch) isDone() bool {
+	select {
+	case <-b.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func (b *batch) empty() bool {
@@ -127,20 +161,14 @@ func newRun(ctx context.Context, dst, src Tree, opts *Options) (*run, error) {
 		return nil, err
 	}
 	s := &run{
-		dst: dst, src: src, opts: opts, limit: newLimiter(opts.Rate),
+		dst: dst, src: src, opts: opts, limit: newLimits(opts),
 		haveDirs: map[string]*dirState{}, groups: map[inode]*group{}, waiting: map[inode][]job{}, claimed: map[uint64]inode{},
-		srcKnown: map[string]bool{}, batch: &batch{}, out: make(chan *batch),
+		srcKnown: map[string]bool{}, batch: newBatch(), out: make(chan *batch),
 	}
-	s.meter.f = opts.Progress
-	top, err := dst.h.begin(ctx, dst.root, opts.stale())
-	if err != nil {
-		return nil, err
-	}
-	s.top, s.owner = top, Owner{top.UID, top.GID}
-	if opts.Owner != nil {
-		s.owner = *opts.Owner
-	}
-	return s, src.h.stat(ctx, src.root, []string{"."}, func(e Entry) error { s.srcTop = e; return nil })
+	s.meter.start(opts.Progress)
+	var err error
+	s.rsync, err = opts.chooseEngine(dst, src)
+	return s, err
 }
 
 func (s *run) run(ctx context.Context, compare func(context.Context) error) (Stats, error) {
@@ -154,9 +182,6 @@ func (s *run) run(ctx context.Context, compare func(context.Context) error) (Sta
 func (s *run) runAll(ctx context.Context, compare func(context.Context) error) error {
 	if s.del {
 		s.have = newTable()
-		if err := s.listDest(ctx); err != nil {
-			return err
-		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -169,15 +194,11 @@ func (s *run) runAll(ctx context.Context, compare func(context.Context) error) e
 		}
 		return s.flush(gctx)
 	})
-	g.Go(func() error {
-		for b := range s.out {
-			if err := s.copy(gctx, b); err != nil {
-				return err
-			}
-		}
-		return gctx.Err()
-	})
-	if err := g.Wait(); err != nil {
+	g.Go(func() error { return s.copyAll(gctx) })
+	if err := errors.Join(g.Wait(), ctx.Err()); err != nil {
+		return err
+	}
+	if err := s.deleteMarked(ctx); err != nil {
 		return err
 	}
 	if s.del {
@@ -191,21 +212,140 @@ func (s *run) runAll(ctx context.Context, compare func(context.Context) error) e
 	return ctx.Err()
 }
 
-func (s *run) listDest(ctx context.Context) error {
-	return s.dst.h.list(ctx, s.dst.root, func(e Entry) error {
-		if s.opts.excluded(e.Name) {
-			return nil
+// copyAll copies batches, several at once.
+func (s *run) copyAll(ctx context.Context) error {
+	limit := inFlight
+	if s.rsync != nil && len(s.limit) > 0 {
+		limit = 1 // the rate is that of each rsync
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(limit)
+	for {
+		var b *batch
+		var ok bool
+		select {
+		case b, ok = <-s.out:
+		case <-gctx.Done():
 		}
-		if err := checkEntry(s.dst, e, s.top.Device); err != nil {
+		if !ok {
+			return errors.Join(g.Wait(), ctx.Err())
+		}
+		alone := len(b.unlinkFiles)+len(b.unlinkDirs) > 0 // what is in the way of this batch may be on the way of another one
+		if alone {
+			if err := g.Wait(); err != nil {
+				return err
+			}
+			g, gctx = errgroup.WithContext(ctx)
+			g.SetLimit(limit)
+		}
+		release, err := s.turn(gctx)
+		if err != nil {
+			return errors.Join(g.Wait(), err)
+		}
+		g.Go(func() error {
+			defer release()
+			err := s.copy(gctx, b)
+			if err == nil {
+				close(b.done)
+			}
 			return err
+		})
+		if alone {
+			if err := g.Wait(); err != nil {
+				return err
+			}
+			g, gctx = errgroup.WithContext(ctx)
+			g.SetLimit(limit)
 		}
-		if e.IsDir() {
-			s.haveDirs[e.Name] = &dirState{entry: e}
-		} else {
-			s.have.add(e)
+	}
+}
+
+// turn waits until each of the two hosts has room for a batch. Batches of one sync get their turn in their order: a later one may wait for an
+// earlier one, and never the other way round.
+func (s *run) turn(ctx context.Context) (release func(), err error) {
+	a, b := batchesOf(s.src), batchesOf(s.dst)
+	if a == b {
+		b = nil
+	}
+	if a == nil {
+		a, b = b, nil
+	}
+	// Who holds one and waits for the other may hold up somebody who does it the other way round. So nobody does.
+	for a != nil {
+		select {
+		case a <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if b == nil {
+			break
+		}
+		select {
+		case b <- struct{}{}:
+			return func() { <-a; <-b }, nil
+		default:
+			<-a
+			a, b = b, a
+		}
+	}
+	return func() {
+		if a != nil {
+			<-a
+		}
+	}, nil
+}
+
+// batchesOf is nil for this machine.
+func batchesOf(t Tree) chan struct{} {
+	if h, ok := t.h.(*remoteHost); ok {
+		return h.batches
+	}
+	return nil
+}
+
+// look looks at the destination and takes in everything that is there, or those of names.
+func (s *run) look(ctx context.Context, have *table, all bool, names []string) error {
+	return s.dst.h.look(ctx, s.dst.root, s.opts.stale(), all, names, func(e Entry) error {
+		if e.Name != "." {
+			return s.found(have, e)
+		}
+		s.top, s.owner = e, Owner{e.UID, e.GID}
+		if s.opts.Owner != nil {
+			s.owner = *s.opts.Owner
 		}
 		return nil
 	})
+}
+
+// A dirsSet is a set of directories.
+type dirsSet map[string]struct{}
+
+func (d *dirsSet) addAbove(name string) {
+	if *d == nil {
+		*d = dirsSet{}
+	}
+	for dir := range ancestors(name) {
+		(*d)[dir] = struct{}{}
+	}
+}
+
+func (d dirsSet) has(dir string) bool { _, ok := d[dir]; return ok }
+
+// found takes in an entry of the destination.
+func (s *run) found(have *table, e Entry) error {
+	if s.opts.excluded(e.Name) {
+		s.keep.addAbove(e.Name)
+		return nil
+	}
+	if err := checkEntry(s.dst, e, s.top.Device); err != nil {
+		return err
+	}
+	if e.IsDir() {
+		s.haveDirs[e.Name] = &dirState{entry: e}
+	} else {
+		have.add(e)
+	}
+	return nil
 }
 
 // checkEntry refuses what is neither a file nor a directory, and other file systems. Only directories show where those begin: a file on
@@ -220,21 +360,85 @@ func checkEntry(t Tree, e Entry, device uint64) error {
 	return nil
 }
 
+// compareTrees lists both trees at once. The source's entries wait until all of the destination's are known.
 func (s *run) compareTrees(ctx context.Context) error {
-	return s.src.h.list(ctx, s.src.root, func(e Entry) error {
-		if s.opts.excluded(e.Name) {
-			return nil
+	g, ctx := errgroup.WithContext(ctx)
+	chunks := make(chan []Entry, listAhead)
+	g.Go(func() error {
+		defer close(chunks) // after an error, which Wait returns
+		chunk := make([]Entry, 0, listChunk)
+		send := func() error {
+			select {
+			case chunks <- chunk:
+				chunk = make([]Entry, 0, listChunk)
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
-		if err := checkEntry(s.src, e, s.srcTop.Device); err != nil {
+		leave, err := s.enterListing(ctx)
+		if err != nil {
 			return err
 		}
-		if !e.IsDir() {
-			return s.consider(ctx, Item{e.Name, e.Name}, e, s.have.find(e.Name))
+		defer leave()
+		err = s.src.h.list(ctx, s.src.root, func(e Entry) error {
+			if s.opts.excluded(e.Name) {
+				return nil
+			}
+			if chunk = append(chunk, e); len(chunk) < listChunk {
+				return nil
+			}
+			return send()
+		})
+		if err != nil {
+			return err
 		}
-		s.srcDirs = append(s.srcDirs, e)
-		s.needDir(e.Name, e.Mode)
-		return nil
+		return send()
 	})
+	g.Go(func() error {
+		if err := s.look(ctx, s.have, true, nil); err != nil {
+			return err
+		}
+		for chunk := range chunks {
+			for _, e := range chunk {
+				if err := s.compareEntry(ctx, e); err != nil {
+					return err
+				}
+			}
+		}
+		return ctx.Err()
+	})
+	return g.Wait()
+}
+
+// enterListing waits until no other sync lists a source on the host: while it does, its command waits for batches that need commands too.
+func (s *run) enterListing(ctx context.Context) (leave func(), err error) {
+	h, ok := s.src.h.(*remoteHost)
+	if !ok {
+		return func() {}, nil
+	}
+	select {
+	case h.listing <- struct{}{}:
+		return func() { <-h.listing }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s *run) compareEntry(ctx context.Context, e Entry) error {
+	if e.Name == "." {
+		s.srcTop = e
+		return nil
+	}
+	if err := checkEntry(s.src, e, s.srcTop.Device); err != nil {
+		return err
+	}
+	if !e.IsDir() {
+		return s.consider(ctx, Item{From: e.Name, To: e.Name}, e, s.have.find(e.Name))
+	}
+	s.srcDirs = append(s.srcDirs, e)
+	s.needDir(e.Name, e.Mode)
+	return nil
 }
 
 // needDir has the directory made when dst does not have it.
@@ -249,11 +453,32 @@ func (s *run) needDir(name string, mode fs.FileMode) {
 			s.batch.unlinkFiles = append(s.batch.unlinkFiles, name)
 		}
 	}
+	s.awaitDir(parent(name))
 	// Only its owner may use it until everything is in it; a directory that is copied gets its mode at the end.
 	e := Entry{Name: name, Mode: mode | 0o700, UID: s.owner.UID, GID: s.owner.GID}
 	s.batch.mkdirs = append(s.batch.mkdirs, e)
-	s.haveDirs[name] = &dirState{entry: e, seen: true, dirty: true}
+	s.haveDirs[name] = &dirState{entry: e, seen: true, dirty: true, made: s.batch}
 	s.touch(parent(name))
+}
+
+// awaitDir has the batch come after those that make dir or a directory above it.
+func (s *run) awaitDir(dir string) {
+	b := s.batch
+	if dir == "" || dir == b.dir {
+		return
+	}
+	b.dir = dir
+	for name := range ancestors(dir + "/") {
+		if d := s.haveDirs[name]; d != nil && d.made != nil {
+			b.await(d.made)
+		}
+	}
+}
+
+func (b *batch) await(other *batch) {
+	if other != b && !other.isDone() && !slices.Contains(b.after, other) {
+		b.after = append(b.after, other)
+	}
 }
 
 func (s *run) touch(dir string) {
@@ -267,7 +492,7 @@ func (s *run) consider(ctx context.Context, it Item, src Entry, dst *record) err
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.meter.add(func(st *Stats) { st.TotalFiles++; st.TotalBytes += src.Size })
+	s.meter.seen(src.Size)
 	if err := s.clear(it.To); err != nil {
 		return err
 	}
@@ -286,6 +511,7 @@ func (s *run) consider(ctx context.Context, it Item, src Entry, dst *record) err
 	j := job{Item: it, src: src}
 	if src.Links < 2 {
 		if equal {
+			s.meter.same(src.Size)
 			return nil
 		}
 		return s.content(ctx, j)
@@ -295,6 +521,7 @@ func (s *run) consider(ctx context.Context, it Item, src Entry, dst *record) err
 	switch {
 	case g == nil && equal:
 		s.groups[key] = &group{to: it.To, inode: dst.inode, size: dst.size}
+		s.meter.same(src.Size)
 		return nil
 	case g == nil:
 		s.waiting[key] = append(s.waiting[key], j)
@@ -303,6 +530,7 @@ func (s *run) consider(ctx context.Context, it Item, src Entry, dst *record) err
 		}
 		return nil
 	case equal && g.inode == dst.inode:
+		s.meter.same(src.Size)
 		return nil
 	}
 	j.group = g
@@ -327,7 +555,7 @@ func (s *run) clear(name string) error {
 	if d == nil {
 		return nil
 	}
-	if s.have == nil || d.seen || s.opts.holdsExcluded(name) {
+	if s.have == nil || d.seen || s.keep.has(name) {
 		return &FileTypeError{s.dst.path(name), d.entry.Mode, "a regular file"}
 	}
 	if err := s.have.unseen(func(n string, r *record) error {
@@ -376,6 +604,10 @@ func (s *run) resolve(ctx context.Context) error {
 
 func (s *run) content(ctx context.Context, j job) error {
 	s.touch(parent(j.To))
+	s.awaitDir(parent(j.To))
+	if j.group != nil {
+		j.group.batch = s.batch
+	}
 	s.batch.files = append(s.batch.files, j)
 	s.batch.bytes += j.src.Size
 	return s.full(ctx)
@@ -383,12 +615,23 @@ func (s *run) content(ctx context.Context, j job) error {
 
 func (s *run) link(ctx context.Context, j job) error {
 	s.touch(parent(j.To))
+	s.awaitDir(parent(j.To))
+	if g := j.group; g.batch != s.batch {
+		if g.batch != nil {
+			s.batch.await(g.batch)
+		}
+		g.batch = s.batch
+	}
 	s.batch.links = append(s.batch.links, j)
 	return s.full(ctx)
 }
 
 func (s *run) full(ctx context.Context) error {
-	if len(s.batch.files)+len(s.batch.links) < batchFiles && s.batch.bytes < batchBytes {
+	files, bytes := batchFiles, int64(batchBytes)
+	if s.rsync != nil && len(s.limit) == 0 { // it connects anew each time
+		files, bytes = rsyncFiles, rsyncBytes
+	}
+	if len(s.batch.files)+len(s.batch.links) < files && s.batch.bytes < bytes {
 		return nil
 	}
 	return s.flush(ctx)
@@ -400,7 +643,7 @@ func (s *run) flush(ctx context.Context) error {
 	}
 	select {
 	case s.out <- s.batch:
-		s.batch = &batch{}
+		s.batch = newBatch()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -439,16 +682,23 @@ func (s *run) copyOnce(ctx context.Context, b *batch) (again *batch, err error) 
 		defer cancel()
 		_ = s.dst.h.discard(ctx, s.dst.root, stage) // what stays is swept later, and err says what matters
 	}()
-	f := &filling{run: s, b: b, numbers: map[string]int{}, staged: map[*group]int{}}
-	if err := s.dst.h.stage(ctx, s.dst.root, stage, s.opts.Guard, func(st stager) error { return f.fill(ctx, st) }); err != nil {
-		return nil, err
+	f := &filling{run: s, b: b, numbers: map[string]int{}, newDirs: map[string]spot{}, staged: map[*group]spot{}}
+	byRsync := s.rsync != nil && len(b.files) > 0
+	if byRsync {
+		if f.arrived, err = s.rsyncFiles(ctx, stage, b); err != nil {
+			return nil, err
+		}
 	}
-	if err := s.dst.h.commit(ctx, s.dst.root, stage, s.opts.Guard, f.dirs); err != nil {
+	err = s.dst.h.put(ctx, s.dst.root, stage, byRsync, s.owner, s.opts.Guard, func(st stager) ([]string, error) {
+		err := f.fill(ctx, st)
+		return f.dirs, err
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.meter.add(func(st *Stats) {
 		st.Files, st.Bytes, st.Links = st.Files+f.files, st.Bytes+f.bytes, st.Links+f.links
-		st.Dirs += int64(len(b.mkdirs))
+		st.Dirs, st.LinkedBytes = st.Dirs+int64(len(b.mkdirs)), st.LinkedBytes+f.linked
 	})
 	return f.again, nil
 }
@@ -459,9 +709,12 @@ type filling struct {
 	b                   *batch
 	numbers             map[string]int // of directories
 	dirs                []string
-	staged              map[*group]int // the directories of first names in this stage
+	newDirs             map[string]spot
+	staged              map[*group]spot // the first names in this stage
 	again               *batch
 	files, bytes, links int64
+	linked              int64    // bytes behind links
+	arrived             []*Entry // by rsync
 }
 
 func (f *filling) number(to string) int {
@@ -476,17 +729,23 @@ func (f *filling) number(to string) int {
 }
 
 func (f *filling) fill(ctx context.Context, st stager) error {
-	for _, e := range f.b.mkdirs {
-		if err := st.mkdir(e); err != nil {
-			return err
-		}
+	if err := f.mkdirs(st); err != nil {
+		return err
 	}
 	names := make([]string, len(f.b.files))
 	for i, j := range f.b.files {
 		names[i] = j.From
 	}
 	read := make([]bool, len(names))
-	if len(names) > 0 {
+	switch {
+	case f.arrived != nil:
+		for i, e := range f.arrived {
+			read[i] = e != nil
+		}
+		if err := f.place(st, f.arrived); err != nil {
+			return err
+		}
+	case len(names) > 0:
 		err := f.src.h.read(ctx, f.src.root, names, func(i int, e Entry, content io.Reader) error {
 			read[i] = true
 			return f.put(ctx, st, &f.b.files[i], e, content)
@@ -498,6 +757,14 @@ func (f *filling) fill(ctx context.Context, st stager) error {
 	if err := f.vanished(ctx, names, read); err != nil {
 		return err
 	}
+	// From here on, and when the stage's files get their names, others must be in place.
+	for _, before := range f.b.after {
+		select {
+		case <-before.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	for _, j := range f.b.links {
 		if err := f.putLink(st, j); err != nil {
 			return err
@@ -506,19 +773,55 @@ func (f *filling) fill(ctx context.Context, st stager) error {
 	return nil
 }
 
+// A spot is a place in the stage: a name, maybe with slashes, in the stage's directory dir.
+type spot struct {
+	dir  int
+	name string
+}
+
+// spot is where something goes that will be called to. Below a directory that the batch makes it lies there, and comes into the tree with it.
+func (f *filling) spot(to string) spot {
+	if p, ok := f.newDirs[parent(to)]; ok {
+		return spot{p.dir, p.name + "/" + path.Base(to)}
+	}
+	return spot{f.number(to), path.Base(to)}
+}
+
+// mkdirs makes the batch's directories in the stage: one that comes into a directory of the tree with everything below it that is new, for one
+// rename, which no symlink turns elsewhere.
+func (f *filling) mkdirs(st stager) error {
+	for _, e := range f.b.mkdirs {
+		p := f.spot(e.Name)
+		f.newDirs[e.Name] = p
+		if err := st.mkdir(p.dir, p.name, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (f *filling) put(ctx context.Context, st stager, j *job, e Entry, content io.Reader) error {
-	n := f.number(j.To)
+	at := f.spot(j.To)
 	if j.group != nil {
 		j.group.to, j.group.size = j.To, e.Size
-		f.staged[j.group] = n
+		f.staged[j.group] = at
 	}
-	// A tar stream knows whole seconds, the listing more. Should the file have been written since, in the same second, the next sync sees a
-	// difference and copies it again.
-	if e.ModTime.Nanosecond() == 0 && e.ModTime.Unix() == j.src.ModTime.Unix() {
-		e.ModTime = j.src.ModTime
+	// A tar stream knows whole seconds, the listing more. Should the file have been written since, the next sync sees a difference and copies it
+	// again: of another second its time is one that the source does not have.
+	if e.ModTime.Nanosecond() == 0 && j.src.ModTime.Nanosecond() != 0 {
+		if e.ModTime.Unix() == j.src.ModTime.Unix() {
+			e.ModTime = j.src.ModTime
+		} else {
+			e.ModTime = e.ModTime.Add(1)
+		}
 	}
 	e.UID, e.GID = f.owner.UID, f.owner.GID
-	if err := st.file(n, path.Base(j.To), e, f.limit.reader(ctx, content)); err != nil {
+	leave, err := f.limit.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := st.file(at.dir, at.name, e, f.limit.reader(ctx, content)); err != nil {
 		return fmt.Errorf("copy %s: %w", f.src.path(j.From), err)
 	}
 	f.files, f.bytes = f.files+1, f.bytes+e.Size
@@ -529,7 +832,7 @@ func (f *filling) putLink(st stager, j job) error {
 	g := j.group
 	if g.to == "" { // its file has vanished under the first name
 		if f.again == nil {
-			f.again = &batch{}
+			f.again = newBatch()
 		}
 		for _, first := range f.again.files {
 			if first.group == g {
@@ -540,14 +843,15 @@ func (f *filling) putLink(st stager, j job) error {
 		f.again.files = append(f.again.files, j)
 		return nil
 	}
-	targetDir, target := -1, g.to
-	if n, ok := f.staged[g]; ok {
-		targetDir, target = n, path.Base(g.to)
+	targetDir, target := inTree, g.to
+	if first, ok := f.staged[g]; ok {
+		targetDir, target = first.dir, first.name
 	}
-	if err := st.link(f.number(j.To), path.Base(j.To), targetDir, target, g.size); err != nil {
+	at := f.spot(j.To)
+	if err := st.link(at.dir, at.name, targetDir, target, g.size); err != nil {
 		return fmt.Errorf("link %s: %w", f.dst.path(j.To), err)
 	}
-	f.links++
+	f.links, f.linked = f.links+1, f.linked+j.src.Size
 	return nil
 }
 
@@ -582,6 +886,7 @@ func (f *filling) vanished(ctx context.Context, names []string, read []bool) err
 			return err
 		}
 		j.accepted = true
+		f.meter.add(func(st *Stats) { st.TotalFiles--; st.TotalBytes -= j.src.Size })
 	}
 	return nil
 }
@@ -624,7 +929,7 @@ func (s *run) delete(ctx context.Context) error {
 	}
 	var dirs []string
 	for name, d := range s.haveDirs {
-		if !d.seen && !s.opts.holdsExcluded(name) {
+		if !d.seen && !s.keep.has(name) {
 			dirs = append(dirs, name)
 			s.touch(parent(name))
 		}

@@ -1,7 +1,6 @@
 package filesync
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"io/fs"
@@ -11,11 +10,9 @@ import (
 // A tarWriter writes a tar stream for GNU tar. The one of archive/tar does not fit: it can say nanoseconds only in a header that has the
 // name too, as UTF-8, and names here are bytes. This one puts the time alone in an extended header, and the name where names belong.
 type tarWriter struct {
-	w   *bufio.Writer
+	w   *pipe
 	blk [512]byte
 }
-
-func newTarWriter(w *bufio.Writer) *tarWriter { return &tarWriter{w: w} }
 
 // header starts an entry of the given type flag: '0' a file, '1' a hard link, '5' a directory.
 func (t *tarWriter) header(name, link string, flag byte, e Entry) error {
@@ -47,7 +44,7 @@ func (t *tarWriter) long(content string, flag byte) error {
 	if err := t.block("././@LongLink", "", flag, Entry{Mode: 0o644, Size: int64(len(content))}); err != nil {
 		return err
 	}
-	if _, err := t.w.WriteString(content); err != nil {
+	if _, err := t.w.Write([]byte(content)); err != nil {
 		return err
 	}
 	return t.pad(int64(len(content)))
@@ -101,7 +98,7 @@ func number(b []byte, n int64) {
 
 // content writes exactly size bytes of r. Less is an error.
 func (t *tarWriter) content(r io.Reader, size int64) error {
-	n, err := io.Copy(t.w, io.LimitReader(r, size))
+	n, err := t.w.ReadFrom(io.LimitReader(r, size))
 	if err == nil && n < size {
 		err = io.ErrUnexpectedEOF
 	}
@@ -123,7 +120,7 @@ func (t *tarWriter) close() error {
 	if _, err := t.w.Write(zeros[:1024]); err != nil {
 		return err
 	}
-	return t.w.Flush()
+	return t.w.flush()
 }
 
 const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky

@@ -14,7 +14,8 @@ import (
 // A Runner runs one command on another machine: argv as it stands, without a shell in between. It returns nil when the command exited
 // with status 0 and all of its output was written; a command that exited with another status is an error that has a method
 // ExitCode() int somewhere in its chain. When reading stdin fails the command must not be left waiting. At the end of ctx it returns.
-// Commands of one sync run side by side, four at most.
+// Commands run side by side. A Runner that makes some of them wait must let eight run; however many syncs there are on a [Host], no more than
+// seven of its commands wait for each other.
 type Runner interface {
 	Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error
 }
@@ -23,6 +24,10 @@ type Runner interface {
 type RemoteOptions struct {
 	// Prefix is put before every command, for example "sudo", "-n". Default: nothing.
 	Prefix []string
+	// Priority is what the commands have there; nil is the same as everybody's.
+	Priority *Priority
+	// SSH is how rsync gets to the machine, for Options.Engine. Nil: rsync cannot.
+	SSH *SSH
 }
 
 // A Host is a machine with files on it. Make one with [Local] or [Remote].
@@ -33,9 +38,9 @@ func Local() Host { return Host{localHost{}} }
 
 // Remote is the machine that r runs commands on. It needs sh, GNU find, xargs, tar and coreutils there, and nothing else.
 func Remote(r Runner, opts *RemoteOptions) Host {
-	h := &remoteHost{run: r}
+	h := &remoteHost{run: r, batches: make(chan struct{}, inFlight), listing: make(chan struct{}, 1)}
 	if opts != nil {
-		h.prefix = opts.Prefix
+		h.prefix, h.priority, h.ssh = opts.Prefix, opts.Priority, opts.SSH
 	}
 	return Host{h}
 }
@@ -141,28 +146,28 @@ func ancestors(name string) iter.Seq[string] {
 
 // A host carries out the few things that a sync is made of. Names given to it have been checked. Its errors name the path.
 type host interface {
-	// begin looks at the root and removes what earlier writers left unfinished, if all of it is older than stale.
-	begin(ctx context.Context, root string, stale time.Duration) (Entry, error)
-	// list yields everything below root but unfinished work, directories before what is in them. What vanishes meanwhile is left out.
+	// look removes what earlier writers left unfinished, if all of it is older than stale. Then it yields the root and, as list or stat do,
+	// everything below it or the given names.
+	look(ctx context.Context, root string, stale time.Duration, all bool, names []string, yield func(Entry) error) error
+	// list yields the root and everything below it but unfinished work, directories before what is in them. What vanishes meanwhile is left
+	// out.
 	list(ctx context.Context, root string, yield func(Entry) error) error
 	// stat yields those of names that exist, in any order.
 	stat(ctx context.Context, root string, names []string, yield func(Entry) error) error
 	// read calls emit for the files of names that exist, in their order, with the index in names. Emit need not read to the end.
 	read(ctx context.Context, root string, names []string, emit func(i int, e Entry, content io.Reader) error) error
-	// stage makes the directory stage at the root, has fill put files into it, forces them to disk and counts them. When it fails
+	// prepare makes the directory stage at the root, for rsync to write in.
+	prepare(ctx context.Context, root, stage string, g *Guard) error
+	// put makes the directory stage at the root, unless prepare did, has fill put files into it, forces them to disk and counts them. Then it renames what is in
+	// the stage's directory i into dirs[i], which fill returns, and removes the stage. What it needs for itself belongs to owner. When it fails
 	// the caller discards the stage.
-	stage(ctx context.Context, root, stage string, g *Guard, fill func(stager) error) error
-	// commit renames dirs[i]'s files from the stage's directory i, and removes the stage.
-	commit(ctx context.Context, root, stage string, g *Guard, dirs []string) error
+	put(ctx context.Context, root, stage string, prepared bool, owner Owner, g *Guard, fill func(stager) (dirs []string, err error)) error
 	// discard removes the stage.
 	discard(ctx context.Context, root, stage string) error
 	// setDirs gives existing directories their mode, owner and time.
 	setDirs(ctx context.Context, root string, g *Guard, dirs []Entry) error
 	// unlink removes files, which may be gone, and empty directories, in the given order.
 	unlink(ctx context.Context, root string, g *Guard, files, dirs []string) error
-	// sums yields digests of the named files, those that exist.
-	sums(ctx context.Context, root string, algo string, names []string, yield func(name string, sum []byte) error) error
-
 	remove(ctx context.Context, root, name, stage string, g *Guard) error
 	free(ctx context.Context, root string) (int64, error)
 	sync(ctx context.Context, root string) error
@@ -171,12 +176,19 @@ type host interface {
 	mkdir(ctx context.Context, root, name string) error
 }
 
-// A stager fills a stage.
+// Other places for the target of a link: it is a name in the stage, or in the tree.
+const (
+	inStage = -1
+	inTree  = -2
+)
+
+// A stager fills a stage. A name with a slash lies below a directory that mkdir made there.
 type stager interface {
-	// mkdir makes a directory of the tree, not of the stage; its parent exists. It may exist.
-	mkdir(e Entry) error
+	// mkdir makes the directory name in the stage's directory dir.
+	mkdir(dir int, name string, e Entry) error
 	// file puts a file into the stage's directory dir. E has its final owner, mode, time and size, which content must have.
-	file(dir int, base string, e Entry, content io.Reader) error
-	// link makes a hard link in the stage's directory dir to a file of the given size in the stage, or, if targetDir is negative, in the tree.
-	link(dir int, base string, targetDir int, target string, size int64) error
+	file(dir int, name string, e Entry, content io.Reader) error
+	// link makes a hard link in the stage's directory dir to a file of the given size: in the stage's directory targetDir, or where inStage and
+	// inTree say.
+	link(dir int, name string, targetDir int, target string, size int64) error
 }
