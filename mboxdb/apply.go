@@ -255,7 +255,7 @@ func (a *applier) remove(ctx context.Context, tx querier, batches []cellBatch, a
 			}
 		}
 		for part := range pieces(spans, spansPerStatement) {
-			n, err := affect(ctx, tx, sqlDeleteSpans(t, a.to.Group, a.to.ID, part))
+			n, err := emptied(ctx, tx, t, a.to.Group, a.to.ID, part)
 			if err != nil {
 				return 0, fmt.Errorf("delete from %s: %w", t.in(a.to.Group), err)
 			}
@@ -312,7 +312,7 @@ func (a *applier) write(ctx context.Context, tx querier, batches []cellBatch) (S
 		if err != nil {
 			return err
 		}
-		l.commit = func(b *batch) error { return b.insert(ctx, tx) }
+		l.commit = func(b *batch) error { return l.insert(ctx, tx, b) }
 		err = l.load(ctx, r)
 		sum = l.sum
 		return err

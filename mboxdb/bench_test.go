@@ -60,6 +60,21 @@ func BenchmarkVerify(b *testing.B) {
 	require.NoError(b, c.Remove(context.Background(), nil))
 }
 
+// Both sides' rows, read to their ends.
+func BenchmarkSecondVerifier(b *testing.B) {
+	m := newMove(b, benchItems)
+	c := m.copy(b)
+	sum, err := c.Load(b.Context())
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := m.second(b)
+		require.NoError(b, err)
+	}
+	report(b, sum)
+	require.NoError(b, c.Remove(context.Background(), nil))
+}
+
 func BenchmarkBlobs(b *testing.B) {
 	m := newMove(b, benchItems)
 	n := 0

@@ -81,7 +81,7 @@ func claim(ctx context.Context, tx querier, c Claim) error {
 	case row.Fence >= c.Fence, row.Open && row.Move != c.Move:
 		return &FencedError{Claim: c, Holder: row.Holder}
 	}
-	return exec(ctx, tx, sqlUpdateMove, c.Move, c.Fence, c.AccountID)
+	return changeOne(ctx, tx, sqlUpdateMove, c.Move, c.Fence, c.AccountID)
 }
 
 // Held says whether the claim still stands: nil, or a *FencedError. It changes nothing. What it says may be over a moment later; a write
@@ -120,10 +120,10 @@ func (d *DB) End(ctx context.Context, c Claim) error {
 		if err != nil {
 			return err
 		}
-		if err := exec(ctx, tx, sqlForget, c.AccountID); err != nil && !serverError(err, 1146) {
+		if err := forget(ctx, tx, c.AccountID); err != nil {
 			return fmt.Errorf("zmlift.buckets: %w", err)
 		}
-		return exec(ctx, tx, sqlEndMove, c.AccountID)
+		return changeOne(ctx, tx, sqlEndMove, c.AccountID)
 	})
 	if err == nil {
 		err = force(ctx, s, c.AccountID) // a journal says next that the move is over, and nobody comes back to it

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -40,9 +41,11 @@ type Copy struct {
 	to, from Mailbox
 	opt      CopyOptions
 
-	round  int // counts what makes an earlier Difference void
+	dump   func(ctx context.Context, w io.Writer, want func(Table) bool) error // the source's rows
+	round  int                                                                 // counts what makes an earlier Difference void
 	sizes  sizes
 	ranges map[string][]span // by table: ids of about as many rows each, so that Diff's work is shared out evenly
+	long   tableSet          // tables of which such a range's digests did not fit into one answer
 }
 
 // sizes are how much is done at once, in rows. While a transaction that writes rows with names is open, other mailboxes wait for the gaps
@@ -51,6 +54,7 @@ type sizes struct {
 	digest int64 // of one statement that digests, about
 	atOnce int64 // of a difference that is applied in one transaction
 	write  int64 // of one of several transactions, about
+	load   int   // that go by LOAD DATA, at least: it needs two round trips more than INSERT
 }
 
 // NewCopy returns the copy of from, which is what Find returned at the source, to the id that Reserve returned at the destination. It does
@@ -59,7 +63,11 @@ func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: sizes{digest: 32768, atOnce: 4000, write: 4000}}
+	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: sizes{digest: 5000, atOnce: 4000, write: 4000, load: 200}}
+	c.dump = func(ctx context.Context, w io.Writer, want func(Table) bool) error {
+		_, err := src.dump(ctx, w, from, want, &dumpWriter{})
+		return err
+	}
 	var bad []error
 	refuse := func(wrong bool, format string, args ...any) {
 		if wrong {
@@ -70,20 +78,30 @@ func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 	refuse(to.ID == 0 || from.ID == 0, "a side has no mailbox id")
 	refuse(to.Group < 1 || from.Group < 1, "a side has no mailbox group")
 	refuse(from.AccountID == "" || !strings.EqualFold(from.AccountID, to.AccountID), "the mailboxes are of accounts %q and %q", from.AccountID, to.AccountID)
-	refuse(!strings.EqualFold(opts.Claim.AccountID, to.AccountID), "the claim is for account %q, not %q", opts.Claim.AccountID, to.AccountID)
-	if _, err := opts.Claim.checked(); err != nil {
-		bad = append(bad, err)
-	}
-	refuse(opts.Rewrite == nil, "Rewrite is required")
-	refuse(opts.IndexVolume == 0, "IndexVolume is required")
-	refuse(opts.Address == "" || !utf8.ValidString(opts.Address), "Address is required")
-	for f, t := range opts.Volumes {
-		refuse(f == 0 || t == 0, "volume %d maps to %d", f, t)
-	}
-	if err := errors.Join(bad...); err != nil {
+	if err := errors.Join(append(bad, opts.mistakes("copy", to)...)...); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// mistakes are what is wrong with options for writing under the reserved id.
+func (o *CopyOptions) mistakes(verb string, to Mailbox) (bad []error) {
+	refuse := func(wrong bool, format string, args ...any) {
+		if wrong {
+			bad = append(bad, fmt.Errorf("mboxdb: "+verb+": "+format, args...))
+		}
+	}
+	refuse(!strings.EqualFold(o.Claim.AccountID, to.AccountID), "the claim is for account %q, not %q", o.Claim.AccountID, to.AccountID)
+	if _, err := o.Claim.checked(); err != nil {
+		bad = append(bad, err)
+	}
+	refuse(o.Rewrite == nil, "Rewrite is required")
+	refuse(o.IndexVolume == 0, "IndexVolume is required")
+	refuse(o.Address == "" || !utf8.ValidString(o.Address), "Address is required")
+	for f, t := range o.Volumes {
+		refuse(f == 0 || t == 0, "volume %d maps to %d", f, t)
+	}
+	return bad
 }
 
 func (c *Copy) streams() int {
@@ -162,7 +180,19 @@ func (c *Copy) tables(ctx context.Context) (src, dst []Table, err error) {
 	if diff := Differences(schemaOf(src), schemaOf(dst)); len(diff) > 0 {
 		return nil, nil, &SchemaError{Differences: diff}
 	}
-	return moved(src), moved(dst), nil
+	src, dst = moved(src), moved(dst)
+	nullableAs(dst, src)
+	return src, dst, nil
+}
+
+// nullableAs has digests of tables' rows say where there is no NULL as those of like do. Servers that were upgraded allow it in other columns.
+func nullableAs(tables, like []Table) {
+	for _, t := range tables {
+		i := slices.IndexFunc(like, func(l Table) bool { return l.String() == t.String() })
+		for j := range t.Columns {
+			t.Columns[j].Nullable = like[i].column(t.Columns[j].Name).Nullable
+		}
+	}
 }
 
 func moved(tables []Table) []Table {
@@ -192,8 +222,7 @@ func only(tables []Table, want func(Table) bool) []Table {
 // transfer sends the source's rows of those tables through Rewrite to load.
 func (c *Copy) transfer(ctx context.Context, want func(Table) bool, load func(ctx context.Context, r io.Reader) error) error {
 	return c.pipe(ctx, func(ctx context.Context, w io.Writer) error {
-		_, err := c.src.dump(ctx, w, c.from, want, nil)
-		return err
+		return c.dump(ctx, w, want)
 	}, load)
 }
 

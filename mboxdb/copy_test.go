@@ -13,66 +13,31 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zmlift/zmlift/mboxdb"
+	"github.com/zmlift/zmlift/mboxdb/mboxdbtest"
 )
 
-// The 25 tables of a move, and the columns that differ in the mailbox row on purpose.
+// The 25 tables of a move.
 var (
 	groupTables = strings.Fields("mail_item mail_item_dumpster revision revision_dumpster tag tagged_item open_conversation appointment" +
 		" appointment_dumpster tombstone pop3_message imap_folder imap_message data_source_item purged_conversations purged_messages event watch")
 	zimbraTables = strings.Fields("mailbox_metadata out_of_office scheduled_task mobile_devices pending_acl_push zmg_devices mailbox")
-	meant        = strings.Fields("id group_id index_volume_id last_backup_at comment item_id_checkpoint change_checkpoint")
 )
 
 // content reads a mailbox's rows of a table, each value in hexadecimal, locators mapped: another way than the package's own.
-func content(t *testing.T, pool *sql.DB, table string, id mboxdb.MailboxID, locators map[string]string) []string {
+func content(t *testing.T, pool *sql.DB, table string, id mboxdb.MailboxID, locators map[mboxdb.VolumeID]mboxdb.VolumeID) []string {
 	t.Helper()
-	column := "mailbox_id"
-	if table == "zimbra.mailbox" {
-		column = "id"
-	}
-	conn, err := pool.Conn(t.Context())
+	rows, err := mboxdbtest.Content(t.Context(), pool, table, id, locators)
 	require.NoError(t, err)
-	defer conn.Close()
-	_, err = conn.ExecContext(t.Context(), "SET SESSION time_zone='+00:00'")
-	require.NoError(t, err)
-	rows, err := conn.QueryContext(t.Context(), fmt.Sprintf("SELECT * FROM %s WHERE %s = %d", table, column, id))
-	require.NoError(t, err)
-	defer rows.Close()
-	names, err := rows.Columns()
-	require.NoError(t, err)
-	var out []string
-	for rows.Next() {
-		values, dest := make([]sql.NullString, len(names)), make([]any, len(names))
-		for i := range values {
-			dest[i] = &values[i]
-		}
-		require.NoError(t, rows.Scan(dest...))
-		var row []string
-		for i, v := range values {
-			switch {
-			case names[i] == column, table == "zimbra.mailbox" && slices.Contains(meant, names[i]):
-				continue
-			case names[i] == "locator" && v.Valid && locators != nil:
-				v.String = locators[v.String]
-			}
-			row = append(row, fmt.Sprintf("%s=%t:%x", names[i], v.Valid, v.String))
-		}
-		slices.Sort(row)
-		out = append(out, strings.Join(row, " "))
-	}
-	require.NoError(t, rows.Err())
-	slices.Sort(out)
-	return out
+	return rows
 }
 
 // requireEqual compares the tables row by row, and wants every one to have rows.
 func (m *move) requireEqual(t *testing.T, tables ...string) {
 	t.Helper()
 	for _, name := range tables {
-		src := content(t, m.src.RootDB(t), strings.Replace(name, "mboxgroup.", fmt.Sprintf("mboxgroup%d.", m.from.Group), 1), m.from.ID,
-			map[string]string{"1": "5", "3": "5"})
+		src := content(t, m.srcRoot, strings.Replace(name, "mboxgroup.", fmt.Sprintf("mboxgroup%d.", m.from.Group), 1), m.from.ID, volumes)
 		require.NotEmpty(t, src, name)
-		require.Equal(t, src, content(t, m.dst.RootDB(t), m.in(name), m.to.ID, nil), name)
+		require.Equal(t, src, content(t, m.dstRoot, m.in(name), m.to.ID, nil), name)
 	}
 }
 
@@ -101,7 +66,7 @@ func TestCopy(t *testing.T) {
 	require.Len(t, sum.Tables, 18)
 	require.Equal(t, sum.Rows, done)
 	require.Equal(t, total, done)
-	proofs, err := c.Verify(ctx)
+	proofs, err := m.verify(t, c, "loaded")
 	require.NoError(t, err)
 	require.Len(t, proofs, 18)
 	for _, p := range proofs {
@@ -150,7 +115,7 @@ func TestCopy(t *testing.T) {
 	again, err := c.Publish(ctx)
 	require.NoError(t, err)
 	require.Equal(t, published, again)
-	_, err = c.Verify(ctx)
+	_, err = m.verify(t, c, "published")
 	require.NoError(t, err, "published rows are no strays")
 	_, err = c.Load(ctx)
 	require.ErrorIs(t, err, mboxdb.ErrPublished)
@@ -247,7 +212,7 @@ func TestVerifyFinds(t *testing.T) {
 		for _, stmt := range test.stmts {
 			m.exec(t, strings.ReplaceAll(stmt, "ID", m.to.ID.String()))
 		}
-		_, err := c.Verify(ctx)
+		_, err := m.verify(t, c, name)
 		var mismatch *mboxdb.MismatchError
 		require.ErrorAs(t, err, &mismatch, name)
 		require.Len(t, mismatch.Tables, 1, "%s: %v", name, err)
@@ -266,17 +231,29 @@ func TestVerifyFinds(t *testing.T) {
 		require.Empty(t, mismatch.Strays, name)
 		_, err = c.Load(ctx)
 		require.NoError(t, err, name)
-		_, err = c.Verify(ctx)
+		_, err = m.verify(t, c, name)
 		require.NoError(t, err, "%s: loaded again", name)
 	}
 
 	// A volume of the source that the map does not have is equal to nothing, also where the destination has the same number.
 	mustExec(t, m.src.RootDB(t), fmt.Sprintf("UPDATE mboxgroup%d.revision SET locator = '5' WHERE mailbox_id = %d AND locator IS NOT NULL"+
 		" ORDER BY item_id, version LIMIT 1", m.from.Group, m.from.ID))
-	_, err = c.Verify(ctx)
+	_, err = m.verify(t, c, "a volume that is in no map")
 	require.ErrorContains(t, err, "mboxgroup.revision")
 	mustExec(t, m.src.RootDB(t), fmt.Sprintf("UPDATE mboxgroup%d.revision SET locator = '1' WHERE mailbox_id = %d AND locator = '5'", m.from.Group, m.from.ID))
-	_, err = c.Verify(ctx)
+	_, err = m.verify(t, c, "a volume that is in the map again")
+	require.NoError(t, err)
+
+	// A NULL that changed places with the value beside it.
+	one := " WHERE mailbox_id = ? AND id = ?"
+	var id int64
+	require.NoError(t, m.dstRoot.QueryRow(m.in("SELECT MIN(id) FROM mboxgroup.mail_item WHERE mailbox_id = ? AND sender IS NOT NULL"), m.to.ID).Scan(&id))
+	m.exec(t, "UPDATE mboxgroup.mail_item SET recipients = sender, sender = NULL"+one, m.to.ID, id)
+	mustExec(t, m.src.RootDB(t), fmt.Sprintf("UPDATE mboxgroup%d.mail_item SET recipients = NULL WHERE mailbox_id = %d AND id = %d", m.from.Group, m.from.ID, id))
+	_, err = m.verify(t, c, "NULL in another place")
+	require.ErrorContains(t, err, "mboxgroup.mail_item")
+	m.exec(t, "UPDATE mboxgroup.mail_item SET sender = recipients, recipients = NULL"+one, m.to.ID, id)
+	_, err = m.verify(t, c, "NULL in its place")
 	require.NoError(t, err)
 
 	// Rows that refer to nothing, rows where none should be, and a different number of equal ones.
@@ -284,7 +261,7 @@ func TestVerifyFinds(t *testing.T) {
 	m.exec(t, fmt.Sprintf("INSERT INTO zimbra.volume_blobs (volume_id, mailbox_id, item_id, revision) VALUES (5, %d, 1, 1)", m.to.ID))
 	m.exec(t, fmt.Sprintf("INSERT INTO zimbra.mailbox_metadata (mailbox_id, section) VALUES (%d, 'x')", m.to.ID))
 	m.exec(t, fmt.Sprintf("UPDATE mboxgroup.mail_item SET subject = CONCAT('xyzzy', COALESCE(subject, '')) WHERE mailbox_id = %d", m.to.ID))
-	_, err = c.Verify(ctx)
+	_, err = m.verify(t, c, "everything at once")
 	var mismatch *mboxdb.MismatchError
 	require.ErrorAs(t, err, &mismatch)
 	require.Equal(t, map[string]int64{"mboxgroup.tagged_item(mailbox_id,item_id)": 1, "mboxgroup.tagged_item(mailbox_id,tag_id)": 1}, mismatch.Orphans)
@@ -363,7 +340,7 @@ func TestRewriteIsNotTrusted(t *testing.T) {
 		}, "", own},
 		"an unmapped locator": {func(ctx context.Context, dst io.Writer, src io.Reader) error {
 			r := m.rewriter()
-			r.locators = nil
+			r.Volumes = nil
 			return r.rewrite(ctx, dst, src)
 		}, "no locator", io.EOF},
 		"it stops reading": {func(ctx context.Context, dst io.Writer, src io.Reader) error { return nil }, "stopped before the end of the dump", io.EOF},
@@ -401,6 +378,27 @@ func TestNewCopyNamesEveryMistake(t *testing.T) {
 		"IndexVolume is required", "Address is required", "a claim needs",
 	} {
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// Servers that were upgraded allow NULL in other columns; what has none is equal all the same.
+func TestColumnThatMayBeNullOnOneSide(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 25)
+	change := "ALTER TABLE mboxgroup%d.mail_item MODIFY mod_metadata INT UNSIGNED %s"
+	for name, side := range map[string]struct {
+		db    *sql.DB
+		group int
+	}{"source": {m.src.RootDB(t), m.from.Group}, "destination": {m.dst.RootDB(t), m.to.Group}} {
+		mustExec(t, side.db, fmt.Sprintf(change, side.group, "NULL"))
+		t.Cleanup(func() { mustExec(t, side.db, fmt.Sprintf(change, side.group, "NOT NULL")) })
+		c := m.copy(t)
+		_, err := c.Presync(ctx)
+		require.NoError(t, err, name)
+		_, err = m.verify(t, c, name)
+		require.NoError(t, err, name)
+		require.NoError(t, c.Remove(ctx, nil), name)
+		mustExec(t, side.db, fmt.Sprintf(change, side.group, "NOT NULL"))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -30,8 +31,9 @@ type Options struct {
 
 // A DB is one mailstore's database server. It may be used by many goroutines.
 type DB struct {
-	pool *sql.DB
-	opt  Options
+	pool   *sql.DB
+	opt    Options
+	noLoad atomic.Bool // the server does not take LOAD DATA from its clients
 }
 
 // New returns a DB on a pool, which stays the caller's to close. A user with the rights of Zimbra's own database user can do everything
@@ -152,7 +154,7 @@ func lost(err error) bool {
 	if err != nil && strings.HasSuffix(err.Error(), "bad connection") { // the driver has an error of its own, which it does not export
 		return true
 	}
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.As(err, &network) || serverError(err, 1053, 1317, 1927)
+	return errors.Is(err, errNotDone) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) || errors.As(err, &network) || serverError(err, 1053, 1317, 1927)
 }
 
 func exec(ctx context.Context, q querier, stmt string, args ...any) error {
@@ -167,6 +169,45 @@ func affect(ctx context.Context, q querier, stmt string, args ...any) (int64, er
 		return 0, clean(err)
 	}
 	return res.RowsAffected()
+}
+
+// errNotDone: MariaDB says that a DELETE has succeeded, with no rows, when it was killed while it was being planned. The UPDATEs that others rely
+// on are held to what they say as well.
+var errNotDone = errors.New("the server did not change what it was asked to, as when somebody kills a statement")
+
+// changeOne runs a statement that changes exactly one row.
+func changeOne(ctx context.Context, q querier, stmt string, args ...any) error {
+	n, err := affect(ctx, q, stmt, args...)
+	if err == nil && n != 1 {
+		err = errNotDone
+	}
+	return err
+}
+
+// emptied deletes a mailbox's rows of some ids, or all of them, and makes sure that they are gone.
+func emptied(ctx context.Context, q querier, t Table, group int, id MailboxID, spans []span) (rows int64, err error) {
+	if rows, err = affect(ctx, q, sqlDeleteSpans(t, group, id, spans)); err == nil {
+		err = empty(ctx, q, t, group, id, spans)
+	}
+	return rows, err
+}
+
+// empty says whether a mailbox has no rows of some ids, or none at all: errNotDone where it has.
+func empty(ctx context.Context, q querier, t Table, group int, id MailboxID, spans []span) error {
+	return none(ctx, q, sqlAnySpans(t, group, id, spans))
+}
+
+// none is nil when a query finds nothing, and errNotDone when it does.
+func none(ctx context.Context, q querier, stmt string, args ...any) error {
+	var one int
+	err := scan(ctx, q, stmt, args, &one)
+	switch {
+	case err == nil:
+		return errNotDone
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	}
+	return err
 }
 
 // scan reads the first row of a query; sql.ErrNoRows when there is none.

@@ -289,13 +289,22 @@ func (df *differ) units(ctx context.Context, s *sides, dstTables []Table) ([]uni
 		if df.ledger, err = df.readLedger(ctx, s.q, dstTables); err != nil {
 			return err
 		}
-		tables := make([]Table, len(some))
-		dest := make([]any, len(some))
-		for i, t := range df.d.tables {
-			tables[i], dest[i] = t.dst, &some[i]
+		var tables []Table
+		for _, t := range df.d.tables {
+			tables = append(tables, t.dst)
 		}
-		return scan(ctx, s.q, sqlAny(tables, s.group, s.id), nil, dest...)
+		return each(ctx, s.q, sqlAny(tables, s.group, s.id), nil, func(rows *sql.Rows) error {
+			var i int
+			err := rows.Scan(&i)
+			if err == nil {
+				some[i] = true
+			}
+			return err
+		})
 	})
+	if err != nil {
+		return nil, err
+	}
 	df.d.ledger = df.ledger != nil
 	for i, t := range df.d.tables {
 		if t.unread = !some[i]; t.unread {
@@ -303,7 +312,7 @@ func (df *differ) units(ctx context.Context, s *sides, dstTables []Table) ([]uni
 		}
 	}
 	// A table that is empty at the destination needs no digests, and one look at all of it.
-	return slices.DeleteFunc(units, func(u unit) bool { return u.t.unread && u.hi != everything.hi }), err
+	return slices.DeleteFunc(units, func(u unit) bool { return u.t.unread && u.hi != everything.hi }), nil
 }
 
 // spans cuts a table's ids into ranges of about as many rows each. They are kept: nothing but the balance depends on them.

@@ -10,10 +10,12 @@ import (
 	"github.com/zmlift/zmlift/mboxdb"
 )
 
-// requireSame compares every table of the group row by row, whether it has rows or not.
+// requireSame compares every table of the group row by row, whether it has rows or not, and has the second verifier do so.
 func (m *move) requireSame(t testing.TB, what string) {
 	t.Helper()
 	require.Empty(t, m.unequal(t.(*testing.T)), what)
+	_, err := m.second(t)
+	require.NoError(t, err, what)
 }
 
 // unequal are the tables of the group that differ, by full comparison of their rows in order.
@@ -21,7 +23,7 @@ func (m *move) unequal(t *testing.T) []string {
 	t.Helper()
 	var out []string
 	for _, name := range groupTables {
-		src := content(t, m.srcRoot, fmt.Sprintf("mboxgroup%d.%s", m.from.Group, name), m.from.ID, map[string]string{"1": "5", "3": "5"})
+		src := content(t, m.srcRoot, fmt.Sprintf("mboxgroup%d.%s", m.from.Group, name), m.from.ID, volumes)
 		if !slices.Equal(src, content(t, m.dstRoot, fmt.Sprintf("mboxgroup%d.%s", m.to.Group, name), m.to.ID, nil)) {
 			out = append(out, name)
 		}
@@ -52,7 +54,7 @@ func TestPresync(t *testing.T) {
 	require.Zero(t, p.Deleted)
 	require.Positive(t, p.Passes)
 	m.requireSame(t, "presync")
-	verified, err := c.Verify(ctx)
+	verified, err := m.verify(t, c, "presync")
 	require.NoError(t, err)
 	var rows int64
 	for _, proof := range verified {
@@ -100,13 +102,15 @@ func TestMutations(t *testing.T) {
 			_, err = c.Prove(ctx, d)
 			var mismatch *mboxdb.MismatchError
 			require.ErrorAs(t, err, &mismatch, mu.name)
+			_, other := m.second(t)
+			requireAgreed(t, err, other, mu.name)
 		}
 		_, err = c.Apply(ctx, d)
 		require.NoError(t, err, mu.name)
 		proofs, err := c.Prove(ctx, d)
 		require.NoError(t, err, mu.name)
-		m.requireSame(t, mu.name)
-		verified, err := c.Verify(ctx)
+		require.Empty(t, m.unequal(t), mu.name)
+		verified, err := m.verify(t, c, mu.name)
 		require.NoError(t, err, mu.name)
 		require.Equal(t, verified, proofs, mu.name)
 	}
@@ -162,8 +166,8 @@ func TestRandomMutations(t *testing.T) {
 		}
 		what := fmt.Sprintf("round %d: %v", round, done)
 		d, proofs := catchUp(t, c, what)
-		m.requireSame(t, what)
-		verified, err := c.Verify(ctx)
+		require.Empty(t, m.unequal(t), what)
+		verified, err := m.verify(t, c, what)
 		require.NoError(t, err, what)
 		require.Equal(t, verified, proofs, what)
 		t.Logf("%d changes, %d rows deleted and written", n, d.Rows())

@@ -24,6 +24,21 @@
 // replaces the mailbox id, the database name and the locators (package sqlrewrite does that). What comes out is not trusted: it is read
 // row by row, and a row that would land in another table or under another mailbox id stops the load.
 //
+// # A backup
+//
+// The same text in a file is a backup of the account's rows; the blobs are not in it. It can be loaded under the next id that the account gets,
+// on any server that has the same tables:
+//
+//	src.DumpFile(ctx, "alice.sql.zst", from, nil)           // .sql, .gz or .zst; whole, or no file
+//	info, err := mboxdb.CheckDumpFile(ctx, "alice.sql.zst") // whose it is, and that it is whole
+//	dst.Claim(ctx, claim)
+//	res, err := dst.Reserve(ctx, claim, nil)
+//	restored, err := dst.RestoreFile(ctx, "alice.sql.zst", res.Mailbox, &mboxdb.RestoreOptions{Claim: claim, Rewrite: rewrite, ...})
+//	dst.Remove(ctx, claim, res.Mailbox, nil)                // or instead: everything is gone again, mailbox and all
+//
+// A file that was cut or changed is refused before a row is written. What was written is compared with the file's text by digest, and can be
+// seen only once it is equal.
+//
 // # The fence
 //
 // A mover that was paused, or whose journal was copied, must not write any more once another one has taken over. The destination keeps a
@@ -35,13 +50,13 @@
 //
 // # Digests
 //
-// A row's digest is the SHA-1 of all its columns, in the order of their names, joined so that no two different rows make the same bytes: text
-// as UTF-8, everything else as ASCII, a byte FF in between, and a byte FE for NULL; neither occurs in UTF-8. The mailbox id is left out (it
-// selects the rows), and locators go through the map. A digest of many rows is their number and, for the first and the last 64 bits of each
-// row's SHA-1 as a number, the sum and the exclusive or: it takes no order, and counts equal rows of keyless tables. The server makes the
-// digest of a row, 40 digits that travel in its place; they are added up here. Two sets of rows that differ have equal digests with a probability of about 2^-128 if SHA-1 behaves as random;
-// nobody here has a reason to build collisions against their own mailbox. MariaDB computes SHA-1 faster than MD5, much faster where the
-// processor has instructions for it.
+// A row's digest is the SHA-1 of all its columns, in the order of their names, joined so that no two different rows make the same bytes:
+// text as UTF-8, everything else as ASCII, a byte FF in between. Behind each column that may be NULL stands one more value, the byte FE, and
+// NULL itself is left out. Neither byte occurs in UTF-8. The mailbox id is left out (it selects the rows), and locators go through the map. A digest of many rows is their number and, for the first and the last 64 bits of each row's SHA-1 as a number, the sum and
+// the exclusive or: it takes no order, and counts equal rows of keyless tables. The server makes the digest of a row, 40 digits that travel in
+// its place, thousands to an answer; they are added up here. Two sets of rows that differ have equal digests with a probability of about
+// 2^-128 if SHA-1 behaves as random; nobody here has a reason to build collisions against their own mailbox. MariaDB computes SHA-1 faster
+// than MD5, much faster where the processor has instructions for it.
 //
 // # Rows ahead, and the difference in the lock
 //
@@ -61,17 +76,22 @@
 // that wrote their rows. When a later Diff finds other rows there, it returns [ErrForeignWriter]. Buckets whose rows were deleted, or that were
 // copied for the first time, and that no Diff has looked at since are in flight: nobody is accused, and they are done again.
 //
+// Where many rows go to one table at a time, they go by LOAD DATA LOCAL INFILE from this process's memory, which costs the server less than
+// parsing INSERT. A server that does not allow that (local_infile=OFF) gets INSERTs; nobody need change anything.
+//
 // # Sessions
 //
 // Everything runs in sessions of its own, which set time zone, SQL mode, character set and lock waits for themselves and are closed
 // instead of going back to the pool: a caller's later query never meets foreign_key_checks=0. No global variable is ever set. Sessions at a
-// source are read only. A method uses one connection per server at a time, Presync, Diff and Apply as many as CopyOptions.Streams says;
-// [DB.Lock] keeps one more for as long as it is held.
+// source are read only. A method uses one connection per server at a time, Presync, Diff and Apply as many as CopyOptions.Streams says, and
+// Prove a second one while it looks for the keys of rows that differ; [DB.Lock] keeps one more for as long as it is held.
 //
 // # Errors
 //
 // Branch on these with errors.Is: [ErrNotFound], [ErrFenced], [ErrBusy], [ErrLockLost], [ErrPublished], [ErrExists], [ErrNotReserved],
-// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated]; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*FencedError], [*LeftoversError],
+// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated], and fs.ErrExist of DumpFile; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*FencedError], [*LeftoversError],
 // [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
 // could quote a value from a row, the text is left out.
+//
+// Package mboxdbtest makes mailstores and mailboxes for the tests of those who use this one.
 package mboxdb

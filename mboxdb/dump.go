@@ -14,7 +14,12 @@ import (
 )
 
 const (
-	dumpFirst = "-- zmlift dump, format 1\n"
+	dumpFormat  = 1
+	dumpBegins  = "-- zmlift dump, format "
+	dumpFirst   = dumpBegins + "1\n"
+	dumpMailbox = "-- mailbox %d of account %s in %s\n"
+	// dumpTable begins a line about one table.
+	dumpTable = "-- table "
 	// dumpLast begins the closing line. mysqldump's begins with the same words, so that tools which look for them find them here too.
 	dumpLast = "-- Dump completed "
 	// statementSize is where a dump begins another INSERT. Any server takes that much at once.
@@ -46,10 +51,16 @@ type dumpTrailer struct {
 	SHA256  string           `json:"sha256"` // of those bytes
 }
 
+// dumpEnd is the closing line.
+func dumpEnd(t dumpTrailer) ([]byte, error) {
+	b, err := json.Marshal(t)
+	return append(append([]byte(dumpLast), b...), '\n'), err
+}
+
 // Dump writes every moved table of a mailbox as SQL text: the tables of its group, then those of zimbra, the mailbox row last; all of
 // one moment, in one transaction of one connection. The text is also what the mariadb client loads: columns are named, each row is one
-// line, and whatever a client could misread is escaped. The last line counts the rows of each table and has a checksum of everything
-// before it; a dump without it is cut short.
+// line, and whatever a client could misread is escaped. At the beginning is what the tables look like. The last line counts the rows of each
+// table and has a checksum of everything before it; a dump without it is cut short. CheckDump reads a dump again, Restore loads it.
 //
 // m is what Find returned. ErrNotFound says that the server no longer has that mailbox under that id and group. Dump changes nothing. After
 // an error w holds the beginning of a dump.
@@ -57,11 +68,11 @@ func (d *DB) Dump(ctx context.Context, w io.Writer, m Mailbox, opts *DumpOptions
 	if opts == nil {
 		opts = &DumpOptions{}
 	}
-	return d.dump(ctx, w, m, Table.Moved, opts.Progress)
+	return d.dump(ctx, w, m, Table.Moved, &dumpWriter{schema: true, progress: opts.Progress})
 }
 
 // dump writes those moved tables that want says.
-func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) bool, progress func(done, total int64)) (Summary, error) {
+func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) bool, dw *dumpWriter) (Summary, error) {
 	s, err := d.snapshot(ctx)
 	if err != nil {
 		return Summary{}, err
@@ -71,7 +82,7 @@ func (d *DB) dump(ctx context.Context, w io.Writer, m Mailbox, want func(Table) 
 	if err != nil {
 		return Summary{}, err
 	}
-	return dumpTables(ctx, s, w, m, only(moved(all), want), nil, progress)
+	return dw.dump(ctx, s, w, m, only(moved(all), want), nil)
 }
 
 // A selection names rows by table: the spans of its bucket column. A table without spans is taken as a whole.
@@ -79,20 +90,23 @@ type selection map[string][]span
 
 // dumpTables writes those tables, or what is selected of them, in a transaction of its own that it leaves open.
 func dumpTables(ctx context.Context, s *session, w io.Writer, m Mailbox, tables []Table, sel selection, progress func(done, total int64)) (Summary, error) {
+	return (&dumpWriter{progress: progress}).dump(ctx, s, w, m, tables, sel)
+}
+
+func (dw *dumpWriter) dump(ctx context.Context, s *session, w io.Writer, m Mailbox, tables []Table, sel selection) (Summary, error) {
 	if err := exec(ctx, s, sqlSnapshot); err != nil {
 		return Summary{}, fmt.Errorf("snapshot: %w", err)
 	}
 	if err := present(ctx, s, m); err != nil {
 		return Summary{}, err
 	}
-	var total int64
-	if progress != nil {
+	if dw.progress != nil {
 		var err error
-		if total, err = countRows(ctx, s, m, tables); err != nil {
+		if dw.total, err = countRows(ctx, s, m, tables); err != nil {
 			return Summary{}, err
 		}
 	}
-	dw := &dumpWriter{w: bufio.NewWriterSize(w, 256<<10), sum: Summary{Tables: map[string]int64{}}, progress: progress, total: total}
+	dw.w, dw.sum = bufio.NewWriterSize(w, 256<<10), Summary{Tables: map[string]int64{}}
 	err := dw.write(ctx, s, m, tables, sel)
 	return dw.sum, err
 }
@@ -120,10 +134,31 @@ func (t Table) dumped() []Column {
 
 // A dumpWriter writes one dump.
 type dumpWriter struct {
-	w        *bufio.Writer
-	sum      Summary
+	schema   bool // describe the tables at the beginning
 	progress func(done, total int64)
-	total    int64
+
+	w     *bufio.Writer
+	sum   Summary
+	total int64
+}
+
+// dumpHead is how a dump begins.
+func dumpHead(m Mailbox, schema []byte) []byte {
+	head := fmt.Appendf(nil, "%s"+dumpMailbox, dumpFirst, m.ID, oneLine(m.AccountID), groupDatabase(m.Group))
+	return append(append(head, schema...), dumpSettings...)
+}
+
+// describe is a line for each table that says what its columns and keys are.
+func describe(tables []Table) ([]byte, error) {
+	var out []byte
+	for _, t := range tables {
+		b, err := json.Marshal(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(append(out, dumpTable...), b...), '\n')
+	}
+	return out, nil
 }
 
 func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []Table, sel selection) error {
@@ -134,8 +169,14 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 		dw.sum.Bytes += int64(n)
 		return err
 	}
-	head := fmt.Sprintf("%s-- mailbox %d of account %s in %s\n%s", dumpFirst, m.ID, oneLine(m.AccountID), groupDatabase(m.Group), dumpSettings)
-	if err := put([]byte(head)); err != nil {
+	var schema []byte
+	if dw.schema {
+		var err error
+		if schema, err = describe(tables); err != nil {
+			return err
+		}
+	}
+	if err := put(dumpHead(m, schema)); err != nil {
 		return err
 	}
 	for _, t := range tables {
@@ -146,11 +187,11 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 			}
 		}
 	}
-	trailer, err := json.Marshal(dumpTrailer{Version: 1, Tables: dw.sum.Tables, Bytes: dw.sum.Bytes, SHA256: hex.EncodeToString(hash.Sum(nil))})
+	end, err := dumpEnd(dumpTrailer{Version: dumpFormat, Tables: dw.sum.Tables, Bytes: dw.sum.Bytes, SHA256: hex.EncodeToString(hash.Sum(nil))})
 	if err != nil {
 		return err
 	}
-	if err := put(append(append([]byte(dumpLast), trailer...), '\n')); err != nil {
+	if err := put(end); err != nil {
 		return err
 	}
 	if dw.progress != nil {

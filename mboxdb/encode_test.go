@@ -21,7 +21,18 @@ func FuzzLiterals(f *testing.F) {
 			}
 			require.NotContains(t, string(literal), "\n")
 		}
+		literal := mboxdb.AppendString(nil, s)
+		require.Equal(t, string(s), string(mboxdb.Unescape(nil, literal[1:len(literal)-1])))
 	})
+}
+
+// What others write is read too: a rewriter may choose another form.
+func TestUnescape(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "a''b": "a'b", `a\'b`: "a'b", `\\''\"`: `\'"`, `\0\n\r\t\b\Z`: "\x00\n\r\t\b\x1a", `\%\_\x`: `\%\_x`, "ä€": "ä€",
+	} {
+		require.Equal(t, want, string(mboxdb.Unescape(nil, []byte(text))), text)
+	}
 }
 
 func TestLiterals(t *testing.T) {

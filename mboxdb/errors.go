@@ -99,6 +99,17 @@ func (e *LocatorError) Error() string {
 	return fmt.Sprintf("%s: item %d: the locator is not a volume id", e.Table, e.Item)
 }
 
+// A VolumeError names a row of zimbra.volume that no paths can be made of.
+type VolumeError struct {
+	Volume VolumeID
+	Name   string
+	Msg    string
+}
+
+func (e *VolumeError) Error() string {
+	return fmt.Sprintf("volume %d (%s): %s", e.Volume, e.Name, e.Msg)
+}
+
 // A DumpError says where a dump is not one of ours, or not for this mailbox. It holds no row content.
 type DumpError struct {
 	Offset int64  // bytes from the start of what was read; -1 where it does not apply

@@ -4,4 +4,5 @@ var (
 	AppendString = appendString
 	AppendHex    = appendHex
 	LiteralLen   = literalLen
+	Unescape     = unescape
 )

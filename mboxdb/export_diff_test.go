@@ -30,4 +30,10 @@ func (d *Difference) Only(keep func(table string, id int64) bool) *Difference {
 var SQLForgetTable = sqlForgetTable
 
 // InPieces has the copy work in pieces of a few rows.
-func (c *Copy) InPieces() { c.sizes = sizes{digest: 100, atOnce: 50, write: 40} }
+func (c *Copy) InPieces() { c.sizes = sizes{digest: 100, atOnce: 50, write: 40, load: 3} }
+
+// Long are the tables whose digests did not fit into one answer.
+func (c *Copy) Long() (tables []string) {
+	c.long.m.Range(func(t, _ any) bool { tables = append(tables, t.(string)); return true })
+	return tables
+}

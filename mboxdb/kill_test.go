@@ -160,7 +160,7 @@ func TestKilled(t *testing.T) {
 	require.Contains(t, run(time.Minute), "done")
 	m.requireSame(t, "in the end")
 	c = m.copy(t, func(o *mboxdb.CopyOptions) { o.Claim = spec.Claim })
-	_, err := c.Verify(ctx)
+	_, err := m.verify(t, c, "in the end")
 	require.NoError(t, err)
 	_, dstAfter := m.bystanders(t)
 	require.Equal(t, dstBefore, dstAfter, "everybody else at the destination")

@@ -29,7 +29,7 @@ const begun = ""
 var errLedger = errors.New("zmlift.buckets: an entry is not understood")
 
 // ledgerFormat is another one when digests, or what they are of, become others.
-const ledgerFormat = 2
+const ledgerFormat = 4
 
 // head is the text of the ledger's own entry: which id it is about, and a checksum of what its digests are of. After an upgrade of zmlift or of
 // the tables, digests say nothing about who wrote the rows.
@@ -82,9 +82,12 @@ func (c *Copy) readLedger(ctx context.Context, q querier, tables []Table) (ledge
 // account is the account's id as zmlift has it.
 func (c *Copy) account() string { return strings.ToLower(c.opt.Claim.AccountID) }
 
-// forget removes the account's ledger.
-func (c *Copy) forget(ctx context.Context, tx querier) error {
-	err := exec(ctx, tx, sqlForget, c.account())
+// forget removes an account's ledger.
+func forget(ctx context.Context, tx querier, account string) error {
+	err := exec(ctx, tx, sqlForget, account)
+	if err == nil {
+		err = none(ctx, tx, sqlRemembers, account)
+	}
 	if serverError(err, 1049, 1146) {
 		return nil
 	}
@@ -93,7 +96,7 @@ func (c *Copy) forget(ctx context.Context, tx querier) error {
 
 // begin makes an empty ledger for the reserved id and the destination's tables. Nothing may lie under it.
 func (c *Copy) begin(ctx context.Context, tx querier, tables []Table) error {
-	if err := c.forget(ctx, tx); err != nil {
+	if err := forget(ctx, tx, c.account()); err != nil {
 		return err
 	}
 	return exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, "(?,?,?,?)"), c.account(), begun, 0, c.head(tables))
@@ -121,13 +124,22 @@ func (c *Copy) record(ctx context.Context, tx querier, table string, buckets map
 			}
 			entries, values = append(entries, "(?,?,?,?)"), append(values, c.account(), table, n, text)
 		}
-		if err := exec(ctx, tx, fmt.Sprintf(sqlForgetTable, strings.Join(in, ",")), c.account(), table); err != nil {
+		list := strings.Join(in, ",")
+		err := exec(ctx, tx, fmt.Sprintf(sqlForgetTable, list), c.account(), table)
+		if err == nil && len(entries) < len(part) { // else a key that is still there says so
+			err = none(ctx, tx, fmt.Sprintf(sqlRemembersTable, list), c.account(), table)
+		}
+		if err != nil {
 			return fmt.Errorf("zmlift.buckets: %w", err)
 		}
 		if len(entries) == 0 {
 			continue
 		}
-		if err := exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, strings.Join(entries, ",")), values...); err != nil {
+		err = exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, strings.Join(entries, ",")), values...)
+		if serverError(err, 1062) {
+			err = errNotDone
+		}
+		if err != nil {
 			return fmt.Errorf("zmlift.buckets: %w", err)
 		}
 	}

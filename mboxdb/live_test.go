@@ -100,7 +100,7 @@ func TestPresyncOfAMailboxInUse(t *testing.T) {
 
 	catchUp(t, c, "locked")
 	m.requireSame(t, "locked")
-	_, err := c.Verify(ctx)
+	_, err := m.verify(t, c, "locked")
 	require.NoError(t, err)
 	require.NoError(t, c.Remove(ctx, nil))
 }
@@ -206,5 +206,28 @@ func TestPresyncOfExtensions(t *testing.T) {
 		require.Len(t, proofs, 20)
 		same(stmt)
 	}
+	require.NoError(t, c.Remove(ctx, nil))
+}
+
+// Digests come packed, a range of rows to an answer, and one by one where an answer would be too long: the same digests.
+func TestDigestsThatDoNotFit(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 60)
+	u := m.mutator(t, 13)
+	const rows = 60_000
+	require.Positive(t, u.exec(fmt.Sprintf("INSERT INTO G.open_conversation (mailbox_id, hash, conv_id) SELECT M, CONCAT('h', seq), seq %% 2 + 1 FROM mysql.seq_1_to_%d", rows)))
+	c := m.copy(t)
+	_, err := c.Presync(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{"mboxgroup.open_conversation"}, c.Long())
+	require.Positive(t, u.exec("UPDATE G.open_conversation SET conv_id = 3 WHERE mailbox_id = M AND hash IN ('h1', 'h59999')"))
+	_, proofs := catchUp(t, c, "two rows")
+	m.requireSame(t, "two rows")
+	verified, err := c.Verify(ctx)
+	require.NoError(t, err)
+	require.Equal(t, verified, proofs)
+	again, fresh := catchUp(t, m.copy(t), "in another process")
+	require.True(t, again.Empty())
+	require.Equal(t, verified, fresh)
 	require.NoError(t, c.Remove(ctx, nil))
 }

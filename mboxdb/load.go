@@ -1,7 +1,6 @@
 package mboxdb
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"database/sql"
@@ -19,7 +18,6 @@ const (
 	batchRows  = 2000    // of one transaction
 	batchBytes = 4 << 20 // of one transaction, or one row
 	deleteRows = 2000
-	maxLine    = 256 << 20 // a row is one line
 )
 
 // Load makes the rows that lie in the destination's group database under the reserved id equal to the source's: it removes what is there
@@ -47,32 +45,38 @@ func (c *Copy) Load(ctx context.Context) (Summary, error) {
 	}
 	var sum Summary
 	err = c.transfer(ctx, Table.inGroup, func(ctx context.Context, r io.Reader) error {
-		s, err := c.dst.write(ctx)
-		if err != nil {
-			return err
-		}
-		defer s.close()
-		l, err := c.newLoader(ctx, s, only(tables, Table.inGroup))
-		if err != nil {
-			return err
-		}
-		l.commit = func(b *batch) error {
-			err := s.inTx(ctx, func(tx *sql.Tx) error {
-				if err := c.unpublished(ctx, tx, c.guard); err != nil {
-					return err
-				}
-				return b.insert(ctx, tx)
-			})
-			if err == nil && c.opt.Progress != nil {
-				c.opt.Progress(l.sum.Rows, max(total, l.sum.Rows))
-			}
-			return err
-		}
-		err = l.load(ctx, r)
-		sum = l.sum
+		var err error
+		sum, err = c.loadGroup(ctx, r, tables, total)
 		return err
 	})
 	return sum, err
+}
+
+// loadGroup inserts a dump of the group's tables, some thousand rows to a transaction.
+func (c *Copy) loadGroup(ctx context.Context, r io.Reader, tables []Table, total int64) (Summary, error) {
+	s, err := c.dst.write(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	defer s.close()
+	l, err := c.newLoader(ctx, s, only(tables, Table.inGroup))
+	if err != nil {
+		return Summary{}, err
+	}
+	l.commit = func(b *batch) error {
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := c.unpublished(ctx, tx, c.guard); err != nil {
+				return err
+			}
+			return l.insert(ctx, tx, b)
+		})
+		if err == nil && c.opt.Progress != nil {
+			c.opt.Progress(l.sum.Rows, max(total, l.sum.Rows))
+		}
+		return err
+	}
+	err = l.load(ctx, r)
+	return l.sum, err
 }
 
 // unpublished is guard, or owned, where the mailbox row must not be there.
@@ -115,10 +119,13 @@ func (c *Copy) locators() []string {
 	return slices.Compact(out)
 }
 
-// clear deletes the rows of the reserved id, some at a time, as long as the copy is not published. What the copy remembers of its writing goes
-// first.
+// clear deletes the rows of the reserved id, some at a time, as long as the copy is not published, and is not about to be by a commit that is still
+// under way. What the copy remembers of its writing goes first.
 func (c *Copy) clear(ctx context.Context, tables []Table, guard func(context.Context, querier) (bool, error)) error {
 	c.round++
+	if err := c.settled(ctx); err != nil {
+		return err
+	}
 	inTx := func(f func(tx *sql.Tx) error) error {
 		return c.dst.writing(ctx, func(s *session) error {
 			return s.inTx(ctx, func(tx *sql.Tx) error {
@@ -129,13 +136,15 @@ func (c *Copy) clear(ctx context.Context, tables []Table, guard func(context.Con
 			})
 		})
 	}
-	if err := inTx(func(tx *sql.Tx) error { return c.forget(ctx, tx) }); err != nil {
+	if err := inTx(func(tx *sql.Tx) error { return forget(ctx, tx, c.account()) }); err != nil {
 		return fmt.Errorf("clear zmlift.buckets: %w", err)
 	}
 	for _, t := range slices.Backward(tables) {
 		for n := int64(deleteRows); n == deleteRows; {
 			err := inTx(func(tx *sql.Tx) (err error) {
-				n, err = affect(ctx, tx, sqlDelete(t, c.to.Group, c.to.ID, deleteRows))
+				if n, err = affect(ctx, tx, sqlDelete(t, c.to.Group, c.to.ID, deleteRows)); err == nil && n < deleteRows {
+					err = empty(ctx, tx, t, c.to.Group, c.to.ID, nil)
+				}
 				return err
 			})
 			if err != nil {
@@ -146,55 +155,32 @@ func (c *Copy) clear(ctx context.Context, tables []Table, guard func(context.Con
 	return nil
 }
 
-// A batch is the INSERT statements of one transaction.
-type batch struct {
-	statements []statement
-	rows       int
-	bytes      int
-}
-
-type statement struct {
-	table string // "database.table"
-	sql   []byte
-	rows  int64
-}
-
-func (b *batch) insert(ctx context.Context, tx querier) error {
-	for _, st := range b.statements {
-		n, err := affect(ctx, tx, string(st.sql))
-		if err != nil {
-			return fmt.Errorf("insert into %s: %w", st.table, err)
-		}
-		if n != st.rows {
-			return fmt.Errorf("insert into %s: %d rows of %d", st.table, n, st.rows)
-		}
-	}
-	return nil
-}
-
-// A loader reads a dump line by line and hands batches of its rows to commit. Nothing of the text is executed but rows that it has read
-// literal by literal, behind an INSERT of its own.
+// A loader reads a dump line by line and hands batches of its rows to commit. Nothing of the text is executed: rows that it has read literal by
+// literal go by an INSERT or a LOAD DATA of its own.
 type loader struct {
+	bulk
 	heads    map[string]*loadTable // by the line that begins an INSERT
 	id       string                // the mailbox id that every row must have
 	locators []string              // nil: none may be there
-	limit    int                   // of a statement, in bytes
+	limit    int                   // of an INSERT, in bytes
 	commit   func(*batch) error
 
-	in   *bufio.Reader
-	off  int64  // where line begins
-	line []byte // without its end
-	sum  Summary
-	b    batch
-	done bool // the closing line was there
+	lines
+	sum   Summary
+	b     batch
+	spare []byte // memory of a part that has been written
+	done  bool   // the closing line was there
 }
 
 type loadTable struct {
 	Table
+	group   int
 	name    string // "mboxgroup7.mail_item"
 	head    []byte
 	columns int
 	locator int // -1: none
+	// insert: has a text column in another character set than those which store what we send as it is.
+	insert bool
 }
 
 func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loader, error) {
@@ -202,10 +188,13 @@ func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loade
 	if err := scan(ctx, q, sqlPacket, nil, &packet); err != nil {
 		return nil, err
 	}
-	l := &loader{heads: map[string]*loadTable{}, id: c.to.ID.String(), locators: c.locators(), limit: packet - 1024,
-		sum: Summary{Tables: map[string]int64{}}}
+	l := &loader{bulk: bulk{min: c.sizes.load, size: min(statementSize, packet/4), denied: &c.dst.noLoad}, heads: map[string]*loadTable{}, id: c.to.ID.String(),
+		locators: c.locators(), limit: packet - 1024, sum: Summary{Tables: map[string]int64{}}}
 	for _, t := range tables {
-		lt := &loadTable{Table: t, name: t.in(c.to.Group), head: []byte(sqlInsert(t, c.to.Group)), columns: len(t.Columns), locator: -1}
+		lt := &loadTable{Table: t, group: c.to.Group, name: t.in(c.to.Group), head: []byte(sqlInsert(t, c.to.Group)), columns: len(t.Columns), locator: -1}
+		lt.insert = slices.ContainsFunc(t.Columns, func(c Column) bool {
+			return c.kind == text && c.Charset != "utf8" && c.Charset != "utf8mb3" && c.Charset != "utf8mb4"
+		})
 		if t.HasLocator() {
 			lt.locator = slices.IndexFunc(t.dumped(), func(c Column) bool { return c.Name == locatorColumn })
 		}
@@ -217,12 +206,10 @@ func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loade
 
 // load reads a dump to its end. Rows that were read before an error may be committed.
 func (l *loader) load(ctx context.Context, r io.Reader) error {
-	l.in = bufio.NewReaderSize(r, 256<<10)
-	if err := l.next(); err != nil {
+	l.lines = newLines(r)
+	defer func() { l.sum.Bytes = l.end }()
+	if err := l.first(); err != nil {
 		return err
-	}
-	if string(l.line)+"\n" != dumpFirst {
-		return l.bad("", "it does not begin as a dump of this package does")
 	}
 	for !l.done {
 		if err := ctx.Err(); err != nil {
@@ -271,10 +258,11 @@ func (l *loader) rows(ctx context.Context, t *loadTable) error {
 			return l.bad(t.name, "a row without the comma or semicolon behind it")
 		}
 		row := l.line[:end]
-		if why := l.check(t, row); why != "" {
+		odd := oddEscape(row)
+		if why := l.check(t, row, &odd); why != "" {
 			return l.bad(t.name, why)
 		}
-		if err := l.add(t, row); err != nil {
+		if err := l.add(t, row[1:len(row)-1], odd); err != nil {
 			return err
 		}
 		if l.line[end] == ';' {
@@ -283,24 +271,11 @@ func (l *loader) rows(ctx context.Context, t *loadTable) error {
 	}
 }
 
-// check reads one row, literal by literal, and says why it must not be loaded.
-func (l *loader) check(t *loadTable, row []byte) string {
-	if !utf8.Valid(row) {
-		return "a row is not UTF-8"
-	}
-	if len(row) < 2 || row[0] != '(' {
-		return "a row does not begin with a parenthesis"
-	}
-	rest := row[1:]
-	for i := range t.columns {
-		n := literalLen(rest)
-		if n <= 0 || n >= len(rest) {
-			return "a value is not a literal"
-		}
-		value, after := rest[:n], rest[n]
-		rest = rest[n+1:]
-		if last := i == t.columns-1; last && after != ')' || !last && after != ',' {
-			return "a row has not one value for each column"
+// check reads one row, and says why it must not be loaded, and whether LOAD DATA would read a value in another way than INSERT.
+func (l *loader) check(t *loadTable, row []byte, odd *bool) string {
+	return literals(row, t.columns, func(i int, value []byte) string {
+		if bytes.HasPrefix(value, []byte("0x")) {
+			*odd = true
 		}
 		switch i {
 		case 0:
@@ -311,6 +286,32 @@ func (l *loader) check(t *loadTable, row []byte) string {
 			if string(value) != "NULL" && !slices.Contains(l.locators, unquoted(value)) {
 				return "a locator that is none of the destination's volumes"
 			}
+		}
+		return ""
+	})
+}
+
+// literals calls f with each value of a row, and says why it is no row of so many literals, or what f says.
+func literals(row []byte, columns int, f func(i int, value []byte) (why string)) string {
+	if !utf8.Valid(row) {
+		return "a row is not UTF-8"
+	}
+	if len(row) < 2 || row[0] != '(' {
+		return "a row does not begin with a parenthesis"
+	}
+	rest := row[1:]
+	for i := range columns {
+		n := literalLen(rest)
+		if n <= 0 || n >= len(rest) {
+			return "a value is not a literal"
+		}
+		value, after := rest[:n], rest[n]
+		rest = rest[n+1:]
+		if last := i == columns-1; last && after != ')' || !last && after != ',' {
+			return "a row has not one value for each column"
+		}
+		if why := f(i, value); why != "" {
+			return why
 		}
 	}
 	if len(rest) > 0 {
@@ -379,29 +380,43 @@ func literalLen(b []byte) int {
 	return n
 }
 
-// add puts a row into the batch, and hands the batch over when it is full.
-func (l *loader) add(t *loadTable, row []byte) error {
-	size := len(t.head) + len(row)
-	if size > l.limit {
-		return l.bad(t.name, "a row of "+strconv.Itoa(len(row))+" bytes does not fit into the destination's max_allowed_packet")
+// oddEscape says whether a row has a backslash before something before which LOAD DATA understands it in another way.
+func oddEscape(row []byte) bool {
+	for {
+		i := bytes.IndexByte(row, '\\')
+		if i < 0 || i+1 == len(row) {
+			return i >= 0
+		}
+		switch row[i+1] {
+		case '0', 'n', 'r', 'Z', '"', '\'', '\\':
+			row = row[i+2:]
+		default:
+			return true
+		}
+	}
+}
+
+// add puts a row's values into the batch, and hands the batch over when it is full.
+func (l *loader) add(t *loadTable, values []byte, odd bool) error {
+	size := len(values) + len("(),\n")
+	if len(t.head)+size > l.limit {
+		return l.bad(t.name, "a row of "+strconv.Itoa(len(values))+" bytes does not fit into the destination's max_allowed_packet")
 	}
 	if l.b.rows > 0 && (l.b.rows >= batchRows || l.b.bytes+size > batchBytes) {
 		if err := l.flush(); err != nil {
 			return err
 		}
 	}
-	var st *statement
-	if n := len(l.b.statements); n > 0 {
-		st = &l.b.statements[n-1]
+	n := len(l.b.parts)
+	if n == 0 || l.b.parts[n-1].t != t {
+		l.b.parts = append(l.b.parts, part{t: t, text: l.spare[:0]})
+		l.spare = nil
+		n++
 	}
-	if st == nil || st.table != t.name || len(st.sql)+len(row)+2 > min(l.limit, 2*statementSize) {
-		l.b.statements = append(l.b.statements, statement{table: t.name, sql: slices.Clone(t.head)})
-		st = &l.b.statements[len(l.b.statements)-1]
-	} else {
-		st.sql = append(st.sql, ",\n"...)
-	}
-	st.sql = append(st.sql, row...)
-	st.rows++
+	p := &l.b.parts[n-1]
+	p.text = append(append(p.text, values...), '\n')
+	p.rows++
+	p.odd = p.odd || odd || t.insert
 	l.b.rows++
 	l.b.bytes += size
 	l.sum.Rows++
@@ -416,7 +431,7 @@ func (l *loader) flush() error {
 	if err := l.commit(&l.b); err != nil {
 		return err
 	}
-	l.b = batch{}
+	l.spare, l.b = l.b.parts[0].text, batch{}
 	return nil
 }
 
@@ -424,7 +439,7 @@ func (l *loader) flush() error {
 // numbers of rows do.
 func (l *loader) trailer() error {
 	var t dumpTrailer
-	if err := json.Unmarshal(l.line[len(dumpLast):], &t); err != nil || t.Version != 1 {
+	if err := json.Unmarshal(l.line[len(dumpLast):], &t); err != nil || t.Version != dumpFormat {
 		return l.bad("", "the closing line is not one of this package's")
 	}
 	for _, lt := range l.heads {
@@ -438,35 +453,4 @@ func (l *loader) trailer() error {
 	}
 	l.done = true
 	return nil
-}
-
-// next reads a line. The end of the input is ErrTruncated.
-func (l *loader) next() error {
-	if l.sum.Bytes > 0 {
-		l.off = l.sum.Bytes
-	}
-	l.line = l.line[:0]
-	for {
-		part, err := l.in.ReadSlice('\n')
-		l.line = append(l.line, part...)
-		l.sum.Bytes += int64(len(part))
-		switch {
-		case err == nil:
-			l.line = l.line[:len(l.line)-1]
-			return nil
-		case len(l.line) > maxLine:
-			return l.bad("", "a line without end")
-		case err == bufio.ErrBufferFull:
-		case err == io.EOF && len(l.line) == 0:
-			return fmt.Errorf("%w at offset %d", ErrTruncated, l.sum.Bytes)
-		case err == io.EOF:
-			return fmt.Errorf("%w in the middle of a line at offset %d", ErrTruncated, l.sum.Bytes)
-		default:
-			return err
-		}
-	}
-}
-
-func (l *loader) bad(table, why string) error {
-	return &DumpError{Offset: l.off, Table: table, Msg: why}
 }

@@ -1,11 +1,16 @@
 package mboxdb_test
 
 import (
+	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -120,6 +125,45 @@ func TestDiffWaitsForLateCommits(t *testing.T) {
 		m.requireSame(t, "after")
 	}
 	require.NoError(t, c.Remove(t.Context(), nil))
+}
+
+// A publishing transaction that is still under way when its mover has given up is waited for before rows are removed: it would make a mailbox
+// of what is left of them.
+func TestRestoreAndLoadWaitForLateCommits(t *testing.T) {
+	m := newMove(t, 3000)
+	text := m.dumped(t)
+	left := new(atomic.Int32)
+	late := func(give func()) *mboxdb.DB {
+		return mboxdb.New(poolOf(t, m.dst, m.dst.MySQLUser, m.dst.MySQLPassword, func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, network, addr)
+			return &lateConn{Conn: conn, left: left, sent: give}, err
+		}), options(m.dst))
+	}
+	restore := func(ctx context.Context, db *mboxdb.DB) error {
+		_, err := db.Restore(ctx, bytes.NewReader(text), m.to, m.restoring())
+		return err
+	}
+	left.Store(1 << 20)
+	require.NoError(t, restore(t.Context(), late(func() {})))
+	last := 1<<20 - left.Load()
+	for name, again := range map[string]func() error{
+		"restore": func() error { return restore(t.Context(), m.dstDB) },
+		"load":    func() error { _, err := m.copy(t).Load(t.Context()); return err },
+	} {
+		require.NoError(t, m.dstDB.Remove(t.Context(), m.opt.Claim, m.to, nil))
+		ctx, cancel := context.WithCancel(t.Context())
+		left.Store(last)
+		require.Error(t, restore(ctx, late(cancel)), name)
+		require.LessOrEqual(t, left.Load(), int32(0), name)
+		if err := again(); name == "restore" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, mboxdb.ErrPublished)
+		}
+		m.requireEqual(t, slices.Concat(qualified("mboxgroup", groupTables), qualified("zimbra", zimbraTables))...)
+	}
+	require.NoError(t, m.dstDB.Remove(t.Context(), m.opt.Claim, m.to, nil))
 }
 
 // A cutConn is one of a pool of which every so many statements one meets a connection that is gone.
@@ -256,4 +300,160 @@ func TestBucketsAreFoundByTheirKey(t *testing.T) {
 		}
 	}
 	require.NoError(t, m.copy(t).Remove(ctx, nil))
+}
+
+// Statements and sessions that somebody kills, at either server, are done again.
+func TestKilledStatements(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 3000)
+	c := m.copy(t)
+	c.InPieces()
+	stop := make(chan struct{})
+	var g sync.WaitGroup
+	var killed, may atomic.Int32
+	g.Go(func() {
+		rng := rand.New(rand.NewPCG(18, 0))
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Duration(rng.IntN(100)) * time.Millisecond):
+			}
+			root := [...]*sql.DB{m.srcRoot, m.dstRoot}[rng.IntN(2)]
+			var id int64
+			err := root.QueryRow("SELECT id FROM information_schema.processlist WHERE user = 'zimbra' AND command = 'Query' LIMIT 1").Scan(&id)
+			if err != nil || may.Load() == 0 { // nobody works at the moment, or has worked for long enough
+				continue
+			}
+			if _, err := root.Exec(fmt.Sprintf("KILL %s %d", [...]string{"QUERY", "CONNECTION"}[rng.IntN(2)], id)); err == nil {
+				may.Add(-1)
+				killed.Add(1)
+			}
+		}
+	})
+	// What is killed is tried five times: four in a pass must not end it, however slow the machine.
+	may.Store(4)
+	_, err := c.Presync(ctx)
+	require.NoError(t, err)
+	u := m.mutator(t, 17)
+	for range 20 {
+		for range 40 {
+			mutations[u.rng.IntN(len(mutations))].f(u)
+		}
+		may.Store(4)
+		catchUp(t, c, "in spite of it")
+	}
+	close(stop)
+	g.Wait()
+	require.Greater(t, killed.Load(), int32(4))
+	t.Logf("%d statements and sessions were killed", killed.Load())
+	m.requireSame(t, "in spite of it")
+	require.NoError(t, m.copy(t).Remove(ctx, nil))
+}
+
+// A change that the server says it has made, and has not, is an error or is made once more: the fence, the counter, the reservation, the ledger.
+func TestChangesThatWereNotMade(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 25)
+	claim := m.opt.Claim
+	notMade := func(begins string, call func(db *mboxdb.DB) error) {
+		t.Helper()
+		db, met := ignored(t, m.dst, begins)
+		require.ErrorContains(t, call(db), "did not change what it was asked to", begins)
+		require.True(t, met(), begins)
+	}
+	held := func() mboxdb.Holder {
+		t.Helper()
+		h, err := m.dstDB.Holder(ctx, claim.AccountID)
+		require.NoError(t, err)
+		return h
+	}
+	before := held()
+	raised := claim
+	raised.Fence++
+	notMade("UPDATE zmlift.moves SET move_id", func(db *mboxdb.DB) error { return db.Claim(ctx, raised) })
+	require.Equal(t, before, held())
+
+	other := mboxdb.Claim{Move: "m", AccountID: newID(), Fence: 1}
+	require.NoError(t, m.dstDB.Claim(ctx, other))
+	counter := number(t, m.dstRoot, "SELECT next_mailbox_id FROM zimbra.current_volumes")
+	for _, begins := range []string{"UPDATE zimbra.current_volumes", "UPDATE zmlift.moves SET mailbox_id"} {
+		notMade(begins, func(db *mboxdb.DB) error { _, err := db.Reserve(ctx, other, nil); return err })
+		require.Equal(t, counter, number(t, m.dstRoot, "SELECT next_mailbox_id FROM zimbra.current_volumes"), begins)
+	}
+	notMade("UPDATE zmlift.moves SET is_clean", func(db *mboxdb.DB) error { _, err := db.Reserve(ctx, other, nil); return err })
+	res, err := m.dstDB.Reserve(ctx, other, nil)
+	require.NoError(t, err)
+	require.Equal(t, counter, int64(res.Mailbox.ID))
+	require.Equal(t, counter+1, number(t, m.dstRoot, "SELECT next_mailbox_id FROM zimbra.current_volumes"))
+	notMade("UPDATE zmlift.moves SET is_open", func(db *mboxdb.DB) error { return db.End(ctx, other) })
+	require.NoError(t, m.dstDB.End(ctx, other))
+
+	// What is repeatable is repeated.
+	_, err = m.copy(t).Presync(ctx)
+	require.NoError(t, err)
+	dst := m.dstDB
+	var met func() bool
+	m.dstDB, met = ignored(t, m.dst, "DELETE FROM zmlift.buckets")
+	_, err = m.copy(t).Load(ctx)
+	require.NoError(t, err)
+	require.True(t, met())
+	m.dstDB = dst
+	require.Zero(t, number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ?", claim.AccountID))
+
+	// A bucket that has become empty.
+	c := m.copy(t)
+	_, err = c.Presync(ctx)
+	require.NoError(t, err)
+	u := m.mutator(t, 5)
+	require.Positive(t, u.exec("DELETE FROM G.watch WHERE mailbox_id = M"))
+	m.dstDB, met = ignored(t, m.dst, "DELETE zmlift.buckets")
+	catchUp(t, m.copy(t), "an empty bucket")
+	require.True(t, met())
+	m.dstDB = dst
+	catchUp(t, c, "after it")
+
+	// Rows of the group, all at once and in pieces.
+	for _, table := range []string{"mail_item", "tag"} {
+		for _, pieces := range []bool{false, true} {
+			require.Positive(t, hardDelete(u, u.leaf("5"))+u.exec("UPDATE G.tag SET unread = unread + 1 WHERE mailbox_id = M"))
+			m.dstDB, met = ignored(t, m.dst, fmt.Sprintf("DELETE FROM `mboxgroup%d`.`%s`", m.to.Group, table))
+			c := m.copy(t)
+			if pieces {
+				c.InPieces()
+			}
+			catchUp(t, c, table)
+			require.True(t, met(), table)
+			m.dstDB = dst
+			m.requireSame(t, table)
+		}
+	}
+	catchUp(t, c, "after that")
+
+	_, err = m.dst.PlantDeletedAccount(ctx, m.account.Name, newID(), 12)
+	require.NoError(t, err)
+	m.dstDB, met = ignored(t, m.dst, "DELETE FROM zimbra.deleted_account")
+	_, err = m.copy(t).Publish(ctx)
+	require.ErrorContains(t, err, "did not change what it was asked to")
+	require.True(t, met())
+	m.dstDB = dst
+	_, err = c.Publish(ctx)
+	require.NoError(t, err)
+	gone, err := m.dstDB.DeletedAccount(ctx, m.account.Name)
+	require.NoError(t, err)
+	require.Nil(t, gone)
+
+	// What is published, and all that there is.
+	for _, begins := range []string{"DELETE FROM `zimbra`.`mailbox`", "DELETE FROM `zimbra`.`out_of_office`"} {
+		m.dstDB, met = ignored(t, m.dst, begins)
+		require.NoError(t, m.copy(t).Unpublish(ctx, nil), begins)
+		require.True(t, met(), begins)
+		m.dstDB = dst
+		m.unpublished(t, begins)
+		_, err = c.Publish(ctx)
+		require.NoError(t, err)
+	}
+	m.dstDB, met = ignored(t, m.dst, fmt.Sprintf("DELETE FROM `mboxgroup%d`.`mail_item`", m.to.Group))
+	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.True(t, met())
 }

@@ -1,7 +1,6 @@
 package mboxdb_test
 
 import (
-	"bufio"
 	"context"
 	"database/sql"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/zmlift/zmlift/internal/lab"
 	"github.com/zmlift/zmlift/mboxdb"
+	"github.com/zmlift/zmlift/mboxdb/mboxdbtest"
 )
 
 // A move is a hostile mailbox on mail1, and the id that is reserved for it on mail2.
@@ -86,90 +86,15 @@ func (m *move) exec(t *testing.T, stmt string, args ...any) {
 	require.Positive(t, n, "%s changed nothing", stmt)
 }
 
-// A rewriter is a small sqlrewrite for the text of a dump.
-type rewriter struct {
-	databases map[string]string
-	id        string
-	locators  map[string]string
-	edit      func(table string, row []string) []string // nil: none; a nil row is dropped
-}
+// A rewriter is the one of the tests, for this move.
+type rewriter struct{ mboxdbtest.Rewriter }
 
 func (m *move) rewriter() rewriter {
-	r := rewriter{
-		databases: map[string]string{fmt.Sprintf("`mboxgroup%d`", m.from.Group): fmt.Sprintf("`mboxgroup%d`", m.to.Group)},
-		id:        m.to.ID.String(), locators: map[string]string{},
-	}
-	for from, to := range m.opt.Volumes {
-		r.locators["'"+from.String()+"'"] = "'" + to.String() + "'"
-	}
-	return r
+	return rewriter{mboxdbtest.Rewriter{To: m.to, From: m.from, Volumes: m.opt.Volumes}}
 }
 
 func (r rewriter) rewrite(ctx context.Context, dst io.Writer, src io.Reader) error {
-	in, out := bufio.NewReaderSize(src, 1<<20), bufio.NewWriterSize(dst, 1<<20)
-	var table string
-	var locator int
-	for {
-		line, err := in.ReadString('\n')
-		if err == io.EOF && line == "" {
-			return out.Flush()
-		}
-		if err != nil {
-			return err
-		}
-		switch {
-		case strings.HasPrefix(line, "INSERT INTO "):
-			for from, to := range r.databases {
-				line = strings.Replace(line, from, to, 1)
-			}
-			name, columns, _ := strings.Cut(strings.TrimPrefix(line, "INSERT INTO "), " (")
-			table, locator = name, -1
-			for i, c := range strings.Split(strings.TrimSuffix(columns, ") VALUES\n"), ",") {
-				if c == "`locator`" {
-					locator = i
-				}
-			}
-		case strings.HasPrefix(line, "("):
-			end := line[len(line)-2:]
-			row := split(line[1 : len(line)-3])
-			row[0] = r.id
-			if locator >= 0 && row[locator] != "NULL" {
-				to, ok := r.locators[row[locator]]
-				if !ok {
-					return fmt.Errorf("no locator %s in the map", row[locator])
-				}
-				row[locator] = to
-			}
-			if r.edit != nil {
-				row = r.edit(table, row)
-			}
-			if row == nil {
-				continue
-			}
-			line = "(" + strings.Join(row, ",") + ")" + end
-		}
-		if _, err := out.WriteString(line); err != nil {
-			return err
-		}
-	}
-}
-
-// split cuts a row at its commas.
-func split(row string) []string {
-	var out []string
-	start, quoted := 0, false
-	for i := 0; i < len(row); i++ {
-		switch {
-		case row[i] == '\\':
-			i++
-		case row[i] == '\'':
-			quoted = !quoted
-		case row[i] == ',' && !quoted:
-			out = append(out, row[start:i])
-			start = i + 1
-		}
-	}
-	return append(out, row[start:])
+	return r.Rewrite(ctx, dst, src)
 }
 
 // bystanders are everything on both servers but this move's rows.

@@ -57,7 +57,10 @@ func (c *Copy) publish(ctx context.Context) ([]TableProof, error) {
 			return err
 		}
 		if !published {
-			if err := c.writePublished(ctx, tx, only(dstTables, Table.inZimbra), row); err != nil {
+			if _, err := c.writeZimbra(ctx, tx, only(dstTables, Table.inZimbra)); err != nil {
+				return err
+			}
+			if err := c.intend(ctx, tx, row); err != nil {
 				return err
 			}
 		}
@@ -119,20 +122,6 @@ var raised = map[string]map[string][]string{
 
 // intended is the mailbox row as it must be at the destination: the source's of now, and the columns that we set.
 func (c *Copy) intended(ctx context.Context, tx querier, srcTables, dstTables []Table) (mailboxRow, error) {
-	high := map[string]uint64{}
-	for checkpoint, tables := range raised {
-		for _, t := range dstTables {
-			columns := tables[t.Name]
-			if !t.inGroup() || len(columns) == 0 {
-				continue
-			}
-			var n uint64
-			if err := scan(ctx, tx, sqlHighest(t, c.to.Group, c.to.ID, columns), nil, &n); err != nil {
-				return nil, fmt.Errorf("checkpoints of %s: %w", t.in(c.to.Group), err)
-			}
-			high[checkpoint] = max(high[checkpoint], n)
-		}
-	}
 	s, err := c.src.read(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -148,10 +137,29 @@ func (c *Copy) intended(ctx context.Context, tx querier, srcTables, dstTables []
 	if row == nil {
 		return nil, fmt.Errorf("source: mailbox %d: %w", c.from.ID, ErrNotFound)
 	}
+	return row, c.mean(ctx, tx, dstTables, row)
+}
+
+// mean sets the columns of a source's mailbox row that are ours to set.
+func (c *Copy) mean(ctx context.Context, tx querier, dstTables []Table, row mailboxRow) error {
+	high := map[string]uint64{}
+	for checkpoint, tables := range raised {
+		for _, t := range dstTables {
+			columns := tables[t.Name]
+			if !t.inGroup() || len(columns) == 0 {
+				continue
+			}
+			var n uint64
+			if err := scan(ctx, tx, sqlHighest(t, c.to.Group, c.to.ID, columns), nil, &n); err != nil {
+				return fmt.Errorf("checkpoints of %s: %w", t.in(c.to.Group), err)
+			}
+			high[checkpoint] = max(high[checkpoint], n)
+		}
+	}
 	for checkpoint, n := range high {
 		is, err := strconv.ParseUint(row[checkpoint].String, 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("source: %s is no number", checkpoint)
+			return fmt.Errorf("source: %s is no number", checkpoint)
 		}
 		row[checkpoint] = valid(strconv.FormatUint(max(is, n), 10))
 	}
@@ -161,30 +169,35 @@ func (c *Copy) intended(ctx context.Context, tx querier, srcTables, dstTables []
 	row["last_backup_at"] = sql.NullString{}
 	address := []rune(c.opt.Address)
 	row["comment"] = valid(string(address[:min(len(address), commentLength)]))
-	return row, nil
+	return nil
 }
 
 func valid(s string) sql.NullString { return sql.NullString{String: s, Valid: true} }
 
-// writePublished writes the rows of zimbra. What lies there under the id without a mailbox row is of an earlier copy.
-func (c *Copy) writePublished(ctx context.Context, tx querier, tables []Table, row mailboxRow) error {
+// writeZimbra writes the rows of zimbra, the mailbox row as the source has it. What lies there under the id without a mailbox row is of an
+// earlier copy.
+func (c *Copy) writeZimbra(ctx context.Context, tx querier, tables []Table) (sum Summary, err error) {
 	for _, t := range tables {
-		if _, err := affect(ctx, tx, sqlDeleteAll(t, 0, c.to.ID)); err != nil {
-			return fmt.Errorf("clear %s: %w", t, err)
+		if _, err := emptied(ctx, tx, t, 0, c.to.ID, nil); err != nil {
+			return sum, fmt.Errorf("clear %s: %w", t, err)
 		}
 	}
-	err := c.transfer(ctx, Table.inZimbra, func(ctx context.Context, r io.Reader) error {
+	err = c.transfer(ctx, Table.inZimbra, func(ctx context.Context, r io.Reader) error {
 		l, err := c.newLoader(ctx, tx, tables)
 		if err != nil {
 			return err
 		}
-		l.commit = func(b *batch) error { return b.insert(ctx, tx) }
-		return l.load(ctx, r)
-	})
-	if err != nil {
+		l.commit = func(b *batch) error { return l.insert(ctx, tx, b) }
+		err = l.load(ctx, r)
+		sum = l.sum
 		return err
-	}
-	err = exec(ctx, tx, sqlIntendMailbox, c.to.Group, c.opt.IndexVolume, row["comment"], row["item_id_checkpoint"], row["change_checkpoint"],
+	})
+	return sum, err
+}
+
+// intend writes the columns of the mailbox row that we set.
+func (c *Copy) intend(ctx context.Context, tx querier, row mailboxRow) error {
+	err := exec(ctx, tx, sqlIntendMailbox, c.to.Group, c.opt.IndexVolume, row["comment"], row["item_id_checkpoint"], row["change_checkpoint"],
 		c.to.ID, c.to.AccountID)
 	if err != nil {
 		return fmt.Errorf("zimbra.mailbox: %w", err)
@@ -198,7 +211,14 @@ func (c *Copy) removeDeletedAccount(ctx context.Context, tx querier) error {
 	if err != nil || a == nil {
 		return err
 	}
-	if err := exec(ctx, tx, sqlDeleteDeletedAccount, a.Email, a.AccountID, a.MailboxID); err != nil {
+	n, err := affect(ctx, tx, sqlDeleteDeletedAccount, a.Email, a.AccountID, a.MailboxID)
+	if err == nil && n == 0 { // unless mailboxd was faster
+		var still *DeletedAccount
+		if still, err = deletedAccount(ctx, tx, c.opt.Address); err == nil && still != nil {
+			err = errNotDone
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("zimbra.deleted_account: %w", err)
 	}
 	return nil

@@ -41,7 +41,7 @@ func (m *move) unpublished(t *testing.T, name string) {
 		if table == "mailbox" {
 			column = "id"
 		}
-		require.Zero(t, number(t, m.dst.RootDB(t), "SELECT COUNT(*) FROM zimbra."+table+" WHERE "+column+" = ?", m.to.ID), "%s: %s", name, table)
+		require.Zero(t, number(t, m.dstRoot, "SELECT COUNT(*) FROM zimbra."+table+" WHERE "+column+" = ?", m.to.ID), "%s: %s", name, table)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestPublishCompares(t *testing.T) {
 		return func(o *mboxdb.CopyOptions) {
 			r := m.rewriter()
 			done := false
-			r.edit = func(name string, row []string) []string {
+			r.Edit = func(name string, row []string) []string {
 				if done || name != "`zimbra`.`"+table+"`" {
 					return row
 				}

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Unpublish takes the rows of the zimbra database under the reserved id away again, in one transaction, and puts back what Undoable
@@ -15,11 +16,7 @@ import (
 func (c *Copy) Unpublish(ctx context.Context, undo *DeletedAccount) error {
 	tables, err := c.dst.Tables(ctx, 0)
 	if err == nil {
-		var s *session
-		if s, err = c.dst.write(ctx); err == nil {
-			defer s.close()
-			err = c.unpublish(ctx, s, tables, undo)
-		}
+		err = c.dst.writing(ctx, func(s *session) error { return c.unpublish(ctx, s, tables, undo) })
 	}
 	if err != nil {
 		return fmt.Errorf("unpublish: %w", err)
@@ -37,7 +34,7 @@ func (c *Copy) unpublish(ctx context.Context, s *session, tables []Table, undo *
 			if !t.inZimbra() || isDeletedAccount(t) || t.Class == Skipped {
 				continue
 			}
-			if _, err := affect(ctx, tx, sqlDeleteAll(t, 0, c.to.ID)); err != nil {
+			if _, err := emptied(ctx, tx, t, 0, c.to.ID, nil); err != nil {
 				return fmt.Errorf("clear %s: %w", t, err)
 			}
 		}
@@ -63,12 +60,23 @@ func putBack(ctx context.Context, tx querier, a *DeletedAccount) error {
 
 // Remove deletes what this copy wrote: it unpublishes, deletes the group's rows under the reserved id, some at a time, and then looks for
 // rows under that id in every table. What is left is a *LeftoversError. No other id is touched, and the source never. Nothing there, or no
-// group database: no error. It refuses what Unpublish refuses.
+// group database: no error. It refuses what Unpublish refuses. Whether the account lives at the destination only the directory knows: ask it
+// first, with the claim taken, so that no other mover moves it there meanwhile.
 func (c *Copy) Remove(ctx context.Context, undo *DeletedAccount) error {
 	if err := c.remove(ctx, undo); err != nil {
 		return fmt.Errorf("remove: %w", err)
 	}
 	return nil
+}
+
+// Remove is Copy.Remove where there is no copy: it deletes what was written under the id that is reserved for the claim's account, by Restore
+// or by a copy whose source is gone. After Restore has succeeded that is a mailbox, with whatever has come into it since: ask the directory
+// whether the account lives here, and do not call Remove if it does.
+func (d *DB) Remove(ctx context.Context, c Claim, to Mailbox, undo *DeletedAccount) error {
+	if !strings.EqualFold(c.AccountID, to.AccountID) {
+		return fmt.Errorf("mboxdb: remove: the claim is for account %q, not %q", c.AccountID, to.AccountID)
+	}
+	return (&Copy{dst: d, to: to, opt: CopyOptions{Claim: c}}).Remove(ctx, undo)
 }
 
 func (c *Copy) remove(ctx context.Context, undo *DeletedAccount) error {

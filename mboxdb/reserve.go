@@ -129,7 +129,7 @@ func (d *DB) takeID(ctx context.Context, c Claim, first uint64, burn MailboxID) 
 			return err
 		}
 		row.Mailbox, row.Group, row.clean = id, groupOf(id, d.opt.Groups), false
-		if err := exec(ctx, tx, sqlReserve, id, row.Group, c.AccountID); err != nil {
+		if err := changeOne(ctx, tx, sqlReserve, id, row.Group, c.AccountID); err != nil {
 			return fmt.Errorf("zmlift.moves: %w", err)
 		}
 		return nil
@@ -183,7 +183,7 @@ func nextID(ctx context.Context, tx querier, accountID string, first uint64) (Ma
 		if others > 0 {
 			continue
 		}
-		if err := exec(ctx, tx, sqlSetCounter, id+1); err != nil {
+		if err := changeOne(ctx, tx, sqlSetCounter, id+1); err != nil {
 			return 0, fmt.Errorf("zimbra.current_volumes: %w", err)
 		}
 		return MailboxID(id), nil
@@ -206,7 +206,10 @@ func (d *DB) markClean(ctx context.Context, c Claim, id MailboxID) error {
 		if row.Mailbox != id {
 			return fmt.Errorf("mailbox id %d: %w", id, ErrNotReserved) // burnt by another call under the same claim
 		}
-		return exec(ctx, tx, sqlMarkClean, c.AccountID)
+		if row.clean {
+			return nil
+		}
+		return changeOne(ctx, tx, sqlMarkClean, c.AccountID)
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/zmlift/zmlift/internal/lab"
 	"github.com/zmlift/zmlift/mboxdb"
+	"github.com/zmlift/zmlift/mboxdb/mboxverify"
 )
 
 func TestServer(t *testing.T) {
@@ -80,6 +82,32 @@ func poolOf(t *testing.T, s *lab.Store, user, password string, dial func(ctx con
 	pool := sql.OpenDB(connector)
 	t.Cleanup(func() { pool.Close() })
 	return pool
+}
+
+// A server that ends long statements ends none of ours.
+func TestServerThatLimitsStatements(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 2000)
+	c := mysql.NewConfig()
+	c.Net, c.Addr, c.User, c.Passwd = "tcp", m.src.MySQLAddr, m.src.MySQLUser, m.src.MySQLPassword
+	c.Params = map[string]string{"max_statement_time": "0.001"}
+	connector, err := mysql.NewConnector(c)
+	require.NoError(t, err)
+	pool := sql.OpenDB(connector)
+	defer pool.Close()
+	var n int
+	// Rows to the third power: no server is done with them before the limit is.
+	err = pool.QueryRowContext(ctx, fmt.Sprintf("SELECT COUNT(SHA1(CONCAT(a.subject, b.subject, c.subject))) FROM mboxgroup%[1]d.mail_item a, mboxgroup%[1]d.mail_item b, mboxgroup%[1]d.mail_item c", m.from.Group)).Scan(&n)
+	requireNumber(t, 1969, err)
+	m.srcDB = mboxdb.New(pool, options(m.src))
+	_, err = m.copy(t).Load(ctx)
+	require.NoError(t, err)
+	_, err = m.copy(t).Verify(ctx)
+	require.NoError(t, err)
+	to, from := mboxverify.Mailbox{ID: uint32(m.to.ID), Group: m.to.Group}, mboxverify.Mailbox{ID: uint32(m.from.ID), Group: m.from.Group}
+	_, err = mboxverify.Compare(ctx, m.dst.DB(t), pool, to, from, &mboxverify.Options{Volumes: map[uint8]uint8{1: 5, 3: 5}, Unpublished: true})
+	require.NoError(t, err)
+	require.NoError(t, m.copy(t).Remove(ctx, nil))
 }
 
 // newID is a zimbraId that no other test has.
@@ -148,4 +176,40 @@ func (c *lossyConn) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	return c.Conn.Read(p)
+}
+
+// ignored is a pool whose server does nothing for the first statement that begins so, and says that it has, as MariaDB does with one that is
+// killed while it is being planned.
+func ignored(t *testing.T, s *lab.Store, begins string) (db *mboxdb.DB, met func() bool) {
+	t.Helper()
+	var done atomic.Bool
+	pool := poolOf(t, s, s.MySQLUser, s.MySQLPassword, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		c, err := d.DialContext(ctx, network, addr)
+		return &ignoringConn{Conn: c, begins: begins, done: &done}, err
+	})
+	return mboxdb.New(pool, options(s)), done.Load
+}
+
+type ignoringConn struct {
+	net.Conn
+	begins string
+	done   *atomic.Bool
+}
+
+func (c *ignoringConn) Write(p []byte) (int, error) {
+	if len(p) < 5 || !strings.HasPrefix(string(p[5:]), c.begins) || !c.done.CompareAndSwap(false, true) {
+		return c.Conn.Write(p)
+	}
+	stmt := string(p[4:])
+	if strings.Contains(stmt, " WHERE ") {
+		stmt = strings.Replace(stmt, " WHERE ", " WHERE 0 AND ", 1)
+	} else {
+		stmt += " WHERE 0"
+	}
+	packet := append([]byte{byte(len(stmt)), byte(len(stmt) >> 8), byte(len(stmt) >> 16), p[3]}, stmt...)
+	if _, err := c.Conn.Write(packet); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

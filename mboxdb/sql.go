@@ -13,20 +13,22 @@ import (
 // MariaDB 10.1 parse them all.
 //
 // Not to be found here: common table expressions, window functions, what a statement returns beside rows, locks that skip,
-// statements that overwrite a row when a key exists (on mail_item they hit another row than the one meant, or cascade), and anything
-// that sets a global variable.
+// statements that overwrite a row when a key exists (on mail_item they hit another row than the one meant, or cascade), anything
+// that sets a global variable, and EXISTS as a value: MariaDB says that it is false when the statement was killed in the inner query.
 
 // sqlMode makes a value that does not fit an error instead of another value, and takes any date that a source may have stored.
 const sqlMode = "STRICT_ALL_TABLES,ALLOW_INVALID_DATES,NO_AUTO_VALUE_ON_ZERO"
 
 // sqlSession are the settings of every session. Unique checks stay on: without them InnoDB may let a duplicate into a secondary index
-// unnoticed, and newer servers load an empty table under an exclusive lock on all of it. idle ends what a paused mover left open.
+// unnoticed, and newer servers load an empty table under an exclusive lock on all of it. idle ends what a paused mover left open. A server's own
+// limit for a statement's time would end every reading of a large table; MariaDB and MySQL name it differently, and the oldest not at all.
 func sqlSession(lockWait, idle time.Duration) string {
 	seconds := int(lockWait / time.Second)
 	return fmt.Sprintf("SET SESSION sql_mode='%s', time_zone='+00:00', character_set_client=utf8mb4, character_set_connection=utf8mb4,"+
 		" character_set_results=utf8mb4, foreign_key_checks=0, unique_checks=1, autocommit=1, sql_safe_updates=0, sql_auto_is_null=0,"+
-		" sql_big_selects=1, sql_select_limit=18446744073709551615, wait_timeout=%d, net_write_timeout=600,"+
-		" lock_wait_timeout=%d, innodb_lock_wait_timeout=%d", sqlMode, idle/time.Second, seconds, seconds)
+		" sql_big_selects=1, sql_select_limit=18446744073709551615, group_concat_max_len=%d, wait_timeout=%d, net_write_timeout=600,"+
+		" /*M!100101 max_statement_time=0,*/ /*!50708 max_execution_time=0,*/ lock_wait_timeout=%d, innodb_lock_wait_timeout=%d", sqlMode,
+		packed, idle/time.Second, seconds, seconds)
 }
 
 const (
@@ -97,11 +99,13 @@ const (
 		" table_name VARCHAR(80) CHARACTER SET utf8 COLLATE utf8_bin NOT NULL, bucket BIGINT NOT NULL," +
 		" digest VARCHAR(96) CHARACTER SET ascii COLLATE ascii_bin NULL," +
 		" PRIMARY KEY (account_id, table_name, bucket)) ENGINE=InnoDB"
-	sqlBuckets = "SELECT table_name, bucket, digest FROM zmlift.buckets WHERE account_id = ?"
-	sqlForget  = "DELETE FROM zmlift.buckets WHERE account_id = ?"
+	sqlBuckets   = "SELECT table_name, bucket, digest FROM zmlift.buckets WHERE account_id = ?"
+	sqlForget    = "DELETE FROM zmlift.buckets WHERE account_id = ?"
+	sqlRemembers = "SELECT 1 FROM zmlift.buckets WHERE account_id = ? LIMIT 1"
 	// With a hint: of a small table the optimizer reads every row, and waits for those that others have locked.
-	sqlForgetTable  = "DELETE zmlift.buckets FROM zmlift.buckets FORCE INDEX (PRIMARY) WHERE account_id = ? AND table_name = ? AND bucket IN (%s)"
-	sqlRecordBucket = "INSERT INTO zmlift.buckets (account_id, table_name, bucket, digest) VALUES %s"
+	sqlForgetTable    = "DELETE zmlift.buckets FROM zmlift.buckets FORCE INDEX (PRIMARY) WHERE account_id = ? AND table_name = ? AND bucket IN (%s)"
+	sqlRemembersTable = "SELECT 1 FROM zmlift.buckets WHERE account_id = ? AND table_name = ? AND bucket IN (%s) LIMIT 1"
+	sqlRecordBucket   = "INSERT INTO zmlift.buckets (account_id, table_name, bucket, digest) VALUES %s"
 
 	sqlMove          = "SELECT move_id, fence, is_open, mailbox_id, group_id, is_clean FROM zmlift.moves WHERE account_id = ?"
 	sqlMoveShared    = sqlMove + " LOCK IN SHARE MODE"
@@ -214,6 +218,18 @@ func sqlInsert(t Table, group int) string {
 	return "INSERT INTO " + t.quoted(group) + " (" + sqlColumnList(t.dumped()) + ") VALUES\n"
 }
 
+// sqlLoad reads rows from one of the driver's readers, as an INSERT of ours has them between its parentheses. It is UTF-8, and so is what the
+// columns store: told that, servers would still convert it character by character.
+func sqlLoad(t Table, group int, reader string) string {
+	return "LOAD DATA LOCAL INFILE 'Reader::" + reader + "' INTO TABLE " + t.quoted(group) + ` CHARACTER SET binary FIELDS TERMINATED BY ','` +
+		` OPTIONALLY ENCLOSED BY '\'' ESCAPED BY '\\' LINES TERMINATED BY '\n' (` + sqlColumnList(t.dumped()) + ")"
+}
+
+const (
+	sqlWarnings    = "SELECT @@warning_count"
+	sqlShowWarning = "SHOW WARNINGS LIMIT 1"
+)
+
 // sqlRowDigest is the SHA-1 of a row's columns, as doc.go describes it; columns in skip are left out. The separators are bytes, which makes bytes
 // of everything: no server converts a text on the way. A value of CONCAT_WS that would be longer than max_allowed_packet is NULL.
 func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string {
@@ -232,10 +248,10 @@ func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string
 		if t.HasLocator() && c.Name == locatorColumn && len(locators) > 0 {
 			value = sqlMappedLocator(value, locators)
 		}
+		exprs = append(exprs, value) // which CONCAT_WS leaves out if it is NULL
 		if c.Nullable {
-			value = "IFNULL(" + value + ",UNHEX('FE'))"
+			exprs = append(exprs, "UNHEX('FE')")
 		}
-		exprs = append(exprs, value)
 	}
 	if len(exprs) == 1 {
 		exprs = append(exprs, "''")
@@ -257,11 +273,21 @@ func sqlMappedLocator(value string, locators map[VolumeID]VolumeID) string {
 // sqlHashes are the digests of a table's rows, each behind the value of the bucket column, or 0 in a table that has none. To add
 // them up would cost the server half as much again as making them: it has no cheap way from a digest to numbers.
 func sqlHashes(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, spans []span) string {
-	n := "0"
-	if t.bucket != "" {
-		n = ident(t.bucket)
+	return "SELECT " + sqlBucketValue(t) + "," + sqlRowDigest(t, skip, locators) + sqlWhere(t, group, id) + sqlSpans(t, spans)
+}
+
+// sqlPackedHashes are the number of rows and all their digests in one text. The server cuts a text that is too long for it, and leaves out
+// rows whose digest is NULL.
+func sqlPackedHashes(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, spans []span) string {
+	return "SELECT COUNT(*),GROUP_CONCAT(" + sqlBucketValue(t) + "," + sqlRowDigest(t, skip, locators) + ",';' SEPARATOR '')" + sqlWhere(t, group, id) +
+		sqlSpans(t, spans)
+}
+
+func sqlBucketValue(t Table) string {
+	if t.bucket == "" {
+		return "0"
 	}
-	return "SELECT " + n + "," + sqlRowDigest(t, skip, locators) + sqlWhere(t, group, id) + sqlSpans(t, spans)
+	return ident(t.bucket)
 }
 
 // sqlCensus counts a table's rows by cell.
@@ -269,13 +295,18 @@ func sqlCensus(t Table, group int, id MailboxID, width int64) string {
 	return fmt.Sprintf("SELECT %s DIV %d AS cell, COUNT(*)%s GROUP BY cell", ident(t.bucket), width, sqlWhere(t, group, id))
 }
 
-// sqlAny says of each table whether the mailbox has rows there.
+// sqlAny selects the places of those tables where the mailbox has rows.
 func sqlAny(tables []Table, group int, id MailboxID) string {
-	var exprs []string
-	for _, t := range tables {
-		exprs = append(exprs, "EXISTS (SELECT 1"+sqlWhere(t, group, id)+")")
+	var parts []string
+	for i, t := range tables {
+		parts = append(parts, fmt.Sprintf("(SELECT %d%s LIMIT 1)", i, sqlWhere(t, group, id)))
 	}
-	return "SELECT " + strings.Join(exprs, ",")
+	return strings.Join(parts, " UNION ALL ")
+}
+
+// sqlAnySpans looks for a row of some ids.
+func sqlAnySpans(t Table, group int, id MailboxID, spans []span) string {
+	return "SELECT 1" + sqlWhere(t, group, id) + sqlSpans(t, spans) + " LIMIT 1"
 }
 
 // sqlRowDigests selects each row's key without the mailbox id and its digest, in an order that Go can follow: numbers as numbers, everything
@@ -327,10 +358,7 @@ func sqlCountInLock(t Table, group int, id MailboxID) string {
 	return stmt
 }
 
-// sqlDeleteAll deletes a mailbox's rows of a small table.
-func sqlDeleteAll(t Table, group int, id MailboxID) string { return "DELETE" + sqlWhere(t, group, id) }
-
-// sqlDeleteSpans deletes the rows of some ids.
+// sqlDeleteSpans deletes the rows of some ids; no spans: all rows of the mailbox.
 func sqlDeleteSpans(t Table, group int, id MailboxID, spans []span) string {
 	return "DELETE" + sqlWhere(t, group, id) + sqlSpans(t, spans)
 }

@@ -82,6 +82,14 @@ var kinds = map[string]kind{
 	"date": temporal, "datetime": temporal, "timestamp": temporal, "time": temporal,
 }
 
+// kindOf reads a type as Column has it.
+func kindOf(columnType string) kind {
+	if i := strings.IndexAny(columnType, "( "); i >= 0 {
+		columnType = columnType[:i]
+	}
+	return kinds[columnType]
+}
+
 // String is the table's name without the group's number: "mboxgroup.mail_item".
 func (t Table) String() string { return t.Database + "." + t.Name }
 

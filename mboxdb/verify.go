@@ -71,10 +71,10 @@ func (c *Copy) verify(ctx context.Context) ([]TableProof, error) {
 }
 
 func (c *Copy) source(q querier) side {
-	return side{q: q, id: c.from.ID, group: c.from.Group, locators: c.opt.Volumes}
+	return side{q: q, id: c.from.ID, group: c.from.Group, locators: c.opt.Volumes, long: &c.long}
 }
 
-func (c *Copy) dest(q querier) side { return side{q: q, id: c.to.ID, group: c.to.Group} }
+func (c *Copy) dest(q querier) side { return side{q: q, id: c.to.ID, group: c.to.Group, long: &c.long} }
 
 // A sideProof is what one side says about itself.
 type sideProof struct {

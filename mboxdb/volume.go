@@ -1,6 +1,7 @@
 package mboxdb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -51,6 +52,19 @@ func (v Volume) BlobName(item, modContent uint32) string {
 	return fmt.Sprintf("msg/%d/%d-%d.msg", uint64(item)>>v.FileBits&(1<<v.FileGroupBits-1), item, modContent)
 }
 
+// check says whether the bits are some that a directory can be made of.
+func (v Volume) check() error {
+	for _, b := range []struct {
+		column string
+		bits   int
+	}{{"file_bits", v.FileBits}, {"file_group_bits", v.FileGroupBits}, {"mailbox_bits", v.MailboxBits}, {"mailbox_group_bits", v.MailboxGroupBits}} {
+		if b.bits < 0 || b.bits > 31 {
+			return &VolumeError{Volume: v.ID, Name: v.Name, Msg: fmt.Sprintf("%s is %d, and must be 0 to 31", b.column, b.bits)}
+		}
+	}
+	return nil
+}
+
 // CurrentVolumes are where new content goes.
 type CurrentVolumes struct {
 	Message   VolumeID `json:"message"`
@@ -58,7 +72,7 @@ type CurrentVolumes struct {
 	Index     VolumeID `json:"index"`
 }
 
-// Volumes returns the server's volumes in the order of their ids. It changes nothing.
+// Volumes returns the server's volumes in the order of their ids. A *VolumeError names one that makes no sense. It changes nothing.
 func (d *DB) Volumes(ctx context.Context) ([]Volume, error) {
 	s, err := d.read(ctx)
 	if err != nil {
@@ -85,7 +99,7 @@ func volumes(ctx context.Context, q querier) ([]Volume, error) {
 			&v.Compress, &v.CompressionThreshold, &v.StoreType, &manager)
 		v.StoreManager = manager.String
 		vs = append(vs, v)
-		return err
+		return cmp.Or(err, v.check())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("volumes: %w", err)

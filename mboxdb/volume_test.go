@@ -58,6 +58,21 @@ func TestVolumes(t *testing.T) {
 	require.Equal(t, mboxdb.CurrentVolumes{Message: 5, Index: 7}, current, "no secondary volume")
 }
 
+// Such a row would be shifted by, which panics.
+func TestVolumeWithNegativeBits(t *testing.T) {
+	s := lab.Shared(t).Stores[0]
+	for column, bits := range map[string]int{"file_bits": -1, "file_group_bits": -1, "mailbox_bits": -8, "mailbox_group_bits": 32} {
+		var before int
+		require.NoError(t, s.RootDB(t).QueryRow("SELECT "+column+" FROM zimbra.volume WHERE id = 3").Scan(&before))
+		mustExec(t, s.RootDB(t), fmt.Sprintf("UPDATE zimbra.volume SET %s = %d WHERE id = 3", column, bits))
+		_, err := openDB(t, s).Volumes(t.Context())
+		mustExec(t, s.RootDB(t), fmt.Sprintf("UPDATE zimbra.volume SET %s = %d WHERE id = 3", column, before))
+		var volume *mboxdb.VolumeError
+		require.ErrorAs(t, err, &volume, column)
+		require.EqualError(t, volume, fmt.Sprintf("volume 3 (hsm1): %s is %d, and must be 0 to 31", column, bits))
+	}
+}
+
 func ExampleVolume_MailboxDir() {
 	v := mboxdb.Volume{Path: "/opt/zimbra/store", FileBits: 12, FileGroupBits: 8, MailboxBits: 12, MailboxGroupBits: 8}
 	fmt.Println(v.Path + "/" + v.MailboxDir(1052700) + "/" + v.BlobName(257, 3))

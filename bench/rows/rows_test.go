@@ -33,9 +33,13 @@ const runsEnv = "ZMLIFT_BENCH_RUNS"
 
 // BenchmarkRows copies a mailbox of so many items and about three quarters as many rows in other tables. It prints
 //
-//	RATIO first-copy N  how many times longer the pipeline takes than the first presync
+//	RATIO first-copy N  how many times longer the pipeline takes than the first presync, which looks once more for what is different
+//	RATIO copied-once N  and than copying the same rows without that, as the pipeline does
 //	RATIO in-lock N     how many times longer it takes than finding, applying and proving what changed in one row of a thousand
 //	RATIO in-lock-5000 N  the same with 5,000 rows
+//
+//	RATIO first-copy-tab N, first-copy-mydumper N, copied-once-tab N, copied-once-mydumper N, in-lock-pt-table-sync N  the same against other
+//	tools, where they are installed
 //
 // where the pipeline is mariadb-dump --single-transaction | sed | mariadb of the same tables, all of them inside the lock.
 func BenchmarkRows(b *testing.B) {
@@ -57,19 +61,33 @@ func BenchmarkRows(b *testing.B) {
 func measure(b *testing.B, items int) {
 	ctx := b.Context()
 	m := newMove(b, items)
-	var classic, first, lock, lock5000 []time.Duration
+	var classic, once, first, lock, lock5000 []time.Duration
 	var peak uint64
 	runs, err := strconv.Atoi(os.Getenv(runsEnv))
 	if err != nil {
 		runs = 3
 	}
 	for range runs {
+		m.rest(b)
 		before := m.cpu(b)
 		classic = append(classic, timed(func() { m.pipeline(b) }))
 		b.Logf("pipeline: %s; %s", classic[len(classic)-1], m.cpu(b).minus(before))
 		require.NoError(b, m.copy(b).Remove(ctx, nil))
 
 		c := m.copy(b)
+		m.rest(b)
+		before = m.cpu(b)
+		once = append(once, timed(func() {
+			d, err := c.Diff(ctx)
+			require.NoError(b, err)
+			_, err = c.Apply(ctx, d)
+			require.NoError(b, err)
+		}))
+		b.Logf("copied once: %s; %s", once[len(once)-1], m.cpu(b).minus(before))
+		require.NoError(b, c.Remove(ctx, nil))
+
+		c = m.copy(b)
+		m.rest(b)
 		stop := watch(&peak)
 		var p mboxdb.Presynced
 		before = m.cpu(b)
@@ -84,6 +102,7 @@ func measure(b *testing.B, items int) {
 			to   *[]time.Duration
 		}{{items / 1000, &lock}, {5000, &lock5000}} {
 			m.change(b, change.rows)
+			m.rest(b)
 			var d *mboxdb.Difference
 			var found, applied time.Duration
 			before := m.cpu(b)
@@ -105,11 +124,29 @@ func measure(b *testing.B, items int) {
 		require.NoError(b, err)
 		require.NoError(b, c.Remove(ctx, nil))
 	}
-	fmt.Printf("%d items: pipeline %s, first copy %s, in the lock %s, with 5000 rows %s, heap at most %d MiB\n", items, median(classic), median(first),
+	fmt.Printf("%d items: pipeline %s, first copy %s, copied once %s, in the lock %s, with 5000 rows %s, heap at most %d MiB\n", items, median(classic), median(first), median(once),
 		median(lock), median(lock5000), peak>>20)
 	fmt.Printf("RATIO first-copy %.1f\n", ratio(classic, first))
+	fmt.Printf("RATIO copied-once %.1f\n", ratio(classic, once))
 	fmt.Printf("RATIO in-lock %.1f\n", ratio(classic, lock))
 	fmt.Printf("RATIO in-lock-5000 %.1f\n", ratio(classic, lock5000))
+	m.comparePeers(b, items, median(first), median(once))
+}
+
+// rest waits until the servers have done away with rows that were deleted before, which costs them as much as deleting did.
+func (m *move) rest(b *testing.B) {
+	b.Helper()
+	for _, root := range []*sql.DB{m.root, m.dstRoot} {
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+			var name string
+			var length int
+			require.NoError(b, root.QueryRowContext(b.Context(), "SHOW GLOBAL STATUS LIKE 'Innodb_history_list_length'").Scan(&name, &length))
+			if length < 50 {
+				break
+			}
+			require.True(b, time.Now().Before(deadline), "%d transactions are still not purged", length)
+		}
+	}
 }
 
 // A cpu is processor time in seconds: of the two database servers, and of this process with those that it started. Unlike time on a clock it says
@@ -183,6 +220,7 @@ type move struct {
 	opt          mboxdb.CopyOptions
 	tables       []string
 	root         *sql.DB // of the source
+	dstRoot      *sql.DB
 	round        int
 }
 
@@ -194,7 +232,7 @@ func newMove(b *testing.B, items int) *move {
 	l := lab.Shared(b)
 	a, err := l.AddAccount(ctx, l.Stores[0], lab.AccountSpec{Name: fmt.Sprintf("bench%d@lab.example", accounts.Add(1))})
 	require.NoError(b, err)
-	m := &move{src: l.Stores[0], dst: l.Stores[1], root: l.Stores[0].RootDB(b)}
+	m := &move{src: l.Stores[0], dst: l.Stores[1], root: l.Stores[0].RootDB(b), dstRoot: l.Stores[1].RootDB(b)}
 	m.root.SetMaxOpenConns(1)
 	for _, s := range l.Stores { // the lab's servers have little of both, and no mailstore does
 		root := s.RootDB(b)
@@ -300,18 +338,32 @@ func (m *move) change(b *testing.B, n int) {
 	m.exec(b, "UPDATE G.tag SET unread = unread + 1 WHERE mailbox_id = {M}", 0)
 }
 
+// client is a call of one of MariaDB's programs; it takes the password from the environment.
+func client(s *lab.Store, user, program string, args ...string) string {
+	host, port, _ := strings.Cut(s.MySQLAddr, ":")
+	return strings.Join(append([]string{program, "--no-defaults", "-h", host, "-P", port, "-u", user, "--default-character-set=utf8mb4"}, args...), " ")
+}
+
+// dump and load are the ends of a pipeline.
+func (m *move) dump() string {
+	return "MYSQL_PWD=$SRC " + client(m.src, m.src.MySQLUser, "mariadb-dump", "--single-transaction", "--no-create-info", "--skip-triggers", "--skip-tz-utc", "--hex-blob",
+		"--where=mailbox_id="+m.from.ID.String(), lab.GroupDatabase(m.from.Group), strings.Join(m.tables, " "))
+}
+
+func (m *move) load(database string) string {
+	return "MYSQL_PWD=$DST " + client(m.dst, m.dst.MySQLUser, "mariadb", database)
+}
+
 // pipeline copies all tables of the group as mailbox movers do.
 func (m *move) pipeline(b *testing.B) {
 	b.Helper()
-	client := func(s *lab.Store, program string, args ...string) string {
-		host, port, _ := strings.Cut(s.MySQLAddr, ":")
-		return strings.Join(append([]string{program, "--no-defaults", "-h", host, "-P", port, "-u", s.MySQLUser, "--default-character-set=utf8mb4"}, args...), " ")
-	}
-	dump := client(m.src, "mariadb-dump", "--single-transaction", "--no-create-info", "--skip-triggers", "--skip-tz-utc", "--hex-blob", "--where=mailbox_id="+m.from.ID.String(),
-		lab.GroupDatabase(m.from.Group), strings.Join(m.tables, " "))
-	script := fmt.Sprintf("set -o pipefail; %s | sed -e 's/(%s,/(%s,/g' | %s", "MYSQL_PWD=$SRC "+dump, m.from.ID, m.to.ID,
-		"MYSQL_PWD=$DST "+client(m.dst, "mariadb", lab.GroupDatabase(m.to.Group)))
-	cmd := exec.CommandContext(b.Context(), "bash", "-c", script)
+	m.shell(b, fmt.Sprintf("%s | sed -e 's/(%s,/(%s,/g' | %s", m.dump(), m.from.ID, m.to.ID, m.load(lab.GroupDatabase(m.to.Group))))
+}
+
+// shell runs a script that has both servers' passwords in its environment.
+func (m *move) shell(b *testing.B, script string) {
+	b.Helper()
+	cmd := exec.CommandContext(b.Context(), "bash", "-c", "set -e -o pipefail\n"+script)
 	cmd.Env = append(os.Environ(), "SRC="+m.src.MySQLPassword, "DST="+m.dst.MySQLPassword)
 	out, err := cmd.CombinedOutput()
 	require.NoError(b, err, string(out))

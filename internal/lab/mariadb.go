@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/zmlift/zmlift/internal/schema"
 )
 
 // installMySQL makes the data directory, starts mariadbd and fills the zimbra database.
@@ -28,7 +30,7 @@ func (s *Store) installMySQL(ctx context.Context) error {
 	client := []string{"mariadb", "--no-defaults", "--user=root", "--socket=" + s.socket()}
 	err := poll(ctx, func() error { return s.Run(ctx, append(client, "--execute=SELECT 1"), nil, nil) })
 	if err == nil {
-		err = s.Run(ctx, client, strings.NewReader(s.grants()+zimbraSQL+configRows+s.volumeRows()), nil)
+		err = s.Run(ctx, client, strings.NewReader(s.grants()+schema.Zimbra+schema.Config+s.volumeRows()), nil)
 	}
 	if err == nil {
 		err = s.waitMySQL(ctx)
@@ -85,14 +87,6 @@ CREATE USER 'root'@'%%' IDENTIFIED BY '%[2]s';
 GRANT ALL ON *.* TO 'root'@'%%' WITH GRANT OPTION;
 `, q(s.MySQLPassword), q(s.rootPassword))
 }
-
-// configRows are the versions mailboxd compares with its own at start (db/Versions.checkVersions).
-const configRows = `INSERT INTO zimbra.config (name, value, description) VALUES
-  ('db.version', '118', 'db schema version'),
-  ('index.version', '2', 'index version'),
-  ('backup.version', '2', 'backup version'),
-  ('redolog.version', '5', 'redolog version');
-`
 
 // waitMySQL waits for a real login of the zimbra user.
 func (s *Store) waitMySQL(ctx context.Context) error {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
-	_ "embed"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -17,13 +16,9 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/zmlift/zmlift/internal/schema"
 )
-
-//go:embed schema/zimbra.sql
-var zimbraSQL string
-
-//go:embed schema/create_database.sql
-var createDatabaseSQL string
 
 var hostNames = [2]string{"mail1.lab", "mail2.lab"}
 
@@ -195,7 +190,7 @@ func (s *Store) install(ctx context.Context, dir *LDAP) error {
 		}
 	}
 	t.file("conf/localconfig.xml", s.owner, 0o640, localconfig)
-	t.file("db/create_database.sql", s.owner, 0o644, []byte(createDatabaseSQL))
+	t.file("db/create_database.sql", s.owner, 0o644, []byte(schema.CreateDatabase))
 	if err := t.close(); err != nil {
 		return err
 	}

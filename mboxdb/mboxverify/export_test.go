@@ -1,0 +1,4 @@
+package mboxverify
+
+// What has no public door.
+var CompareIntegers = compareIntegers
