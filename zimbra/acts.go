@@ -484,10 +484,29 @@ func (mv *Move) cleanup(ctx context.Context) (any, error) {
 	if err == nil {
 		err = mv.sourceClosed(ctx)
 	}
+	var data any
+	if err == nil {
+		data, err = mv.reindex(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCleanupPending, err)
 	}
-	return nil, nil
+	return data, nil
+}
+
+// reindex has the destination make the search index that was left behind, or says who has to.
+func (mv *Move) reindex(ctx context.Context) (any, error) {
+	p := mv.st.plan
+	if !p.NoIndex {
+		return nil, nil
+	}
+	if d, ok := mv.dest().Mailboxd.(Reindexer); ok {
+		if err := d.Reindex(ctx, p.Account.ID); err != nil {
+			return nil, fmt.Errorf("reindex on %s: %w", p.Dest.Host, err)
+		}
+		return map[string]string{"note": "the search index was left behind; " + p.Dest.Host + " makes a new one"}, nil
+	}
+	return map[string]string{"note": "the search index was left behind: run `zmprov rim " + p.Account.Name + " start` on " + p.Dest.Host}, nil
 }
 
 func (mv *Move) sourceClosed(ctx context.Context) error {
@@ -545,7 +564,9 @@ func (mv *Move) reopenAccount(ctx context.Context) (any, error) {
 			same(attrHost, p.Source.Host))
 		switch {
 		case err == nil:
-			mv.events.plain(EventUnlocked)
+			if mv.st.status != nil { // else it was never locked
+				mv.events.plain(EventUnlocked)
+			}
 			return mv.foundStatus(e), nil
 		case !errors.Is(err, ldapattr.ErrConflict) || again == 4:
 			return nil, err
@@ -782,6 +803,7 @@ func (s *FileStats) add(o FileStats) {
 	s.Bytes += o.Bytes
 	s.Deleted += o.Deleted
 	s.Checked += o.Checked
+	s.Accepted = max(s.Accepted, o.Accepted)
 	s.Total = o.Total
 }
 

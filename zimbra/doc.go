@@ -16,9 +16,19 @@
 //	           │          │         │         └ one LDAP modify: zimbraMailHost and zimbraMailTransport
 //	           └──────────┴─────────┴──▶ rollback, until then
 //
-// In presync the user works while blobs are copied. In the cutover the user is locked out: what is left is copied and everything is
-// compared. Before the commit the account lives at the source, whatever happens; after it at the destination. [Move.Rollback] takes a move
+// In presync the user works while blobs and rows are copied. In the cutover the user is locked out: what changed since is copied and
+// everything is compared. Before the commit the account lives at the source, whatever happens; after it at the destination. [Move.Rollback] takes a move
 // back that is not committed, and removes everything it made. Nothing at the source is ever changed or deleted.
+//
+// # Bad blobs
+//
+// [Mover.Scan] compares every blob of an account with the digest of its row, where it lies, and lists those that are missing, empty, short or
+// other than the row says. Nobody is to find out in the cutover: a move refuses bad blobs while the user works, and carries only those that
+// its [Request] accepts, each by item, volume and content. [Scan.Write] and [ReadScan] keep the list in a file that a person can shorten.
+//
+//	scan, err := mover.Scan(ctx, zimbra.ScanRequest{Account: "alice@example.com"})
+//	scan.Bad = approved(scan.Bad) // what may be carried as it is
+//	plan, err := mover.Plan(ctx, zimbra.Request{Account: "alice@example.com", To: "mail2.example.com", Bad: scan})
 //
 // # The journal
 //

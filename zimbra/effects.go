@@ -107,7 +107,9 @@ type FileStats struct {
 	Bytes   int64 `json:"bytes"`   // copied
 	Deleted int64 `json:"deleted"` // removed at the destination because the source no longer has them
 	Checked int64 `json:"checked"` // compared with their digest
-	Total   int64 `json:"total"`   // that the mailbox has
+	// Accepted is how many are bad and were accepted as they are; they count as checked too.
+	Accepted int64 `json:"accepted,omitempty"`
+	Total    int64 `json:"total"` // that the mailbox has
 }
 
 // Files are one move's blobs and index. Writes compare the mark in each of our directories, which carries the fence: another mark, or
@@ -117,11 +119,14 @@ type Files interface {
 	// the ones that an earlier run of this move made. What an ended move of the account left under the id is made anew. A directory
 	// with files that is no move's is an error.
 	Make(ctx context.Context, to Reservation) error
-	// Presync copies and checks what is there now, while the user works. It promises no consistency.
+	// Presync copies and checks what is there now, while the user works. It promises no consistency. It may refuse to begin where what is left to
+	// copy does not fit: a *PreflightError with CodeSpace.
 	Presync(ctx context.Context) (FileStats, error)
-	// Copy makes the blobs at the destination the ones that the source's rows name. The mailbox is locked.
+	// Copy makes the blobs at the destination the ones that the source's rows name. The mailbox is locked. What Presync proved need not be
+	// looked at again, if its last pass came to its end.
 	Copy(ctx context.Context) (FileStats, error)
-	// Index makes the search index at the destination equal to the source's. The mailbox is locked.
+	// Index makes the search index at the destination equal to the source's, or there is none when the plan leaves it behind. The mailbox
+	// is locked.
 	Index(ctx context.Context) (FileStats, error)
 	// Check proves that each blob that the source's rows name is at the path where the destination looks for it, with the digest of
 	// its row. What Presync checked is not read again: a blob never changes.
@@ -148,6 +153,13 @@ type Mailboxd interface {
 	// Load has the mailbox loaded and returns its id. An account that lives elsewhere is ErrWrongHost; one that lives here and has no
 	// row gets an empty mailbox: look before you call.
 	Load(ctx context.Context, account string) (mboxdb.MailboxID, error)
+}
+
+// A Reindexer is a Mailboxd that can have a search index made anew.
+type Reindexer interface {
+	// Reindex has the mailbox indexed from its first item on, and does not wait for the end (service/admin/ReIndex, action start). Under
+	// way already: no error.
+	Reindex(ctx context.Context, account string) error
 }
 
 // A CacheKind names the keys that Caches forgets.
@@ -184,7 +196,10 @@ type Surveyor interface {
 type SurveyRequest struct {
 	AccountID string
 	Tables    map[string]mboxdb.TablePolicy // for tables that zmlift does not know
-	Content   bool                          // count the mailbox's rows and look for its blobs too, which takes time
+	// BlobDir is the directory below each volume's path in which the store's mailboxes lie: a server may have a level for its own id there.
+	// "" is the path itself. The volumes of the answer have it in their paths.
+	BlobDir string
+	Content bool // count the mailbox's rows and look for its blobs too, which takes time
 }
 
 // A Copier makes the parts of a copy from one store to another.
@@ -198,6 +213,9 @@ type Copier interface {
 type Progress struct {
 	Done, Total int64
 	Unit        string // "rows", "files" or "bytes"
+
+	Paused  string // not "": nothing goes on from here, and why; Done and Total mean nothing
+	Resumed bool   // a pause is over
 }
 
 // A Copy is one move's effects on the two stores.

@@ -102,17 +102,34 @@ func (e *PreflightError) Has(code string) bool {
 	return false
 }
 
-// A BlobError names blobs that are not at the destination as their rows say.
+// A BlobError names blobs that are not as their rows say, at the destination, or missing at the source.
 type BlobError struct {
 	Host string
 	Bad  []BadBlob // the first of them
 	More int       // how many there are beyond those
 }
 
+// add names one more.
+func (e *BlobError) add(path, why string) {
+	const named = 20
+	if len(e.Bad) == named {
+		e.More++
+		return
+	}
+	e.Bad = append(e.Bad, BadBlob{path, why})
+}
+
+func (e *BlobError) orNil() error {
+	if len(e.Bad) == 0 {
+		return nil
+	}
+	return e
+}
+
 // A BadBlob is a file and what is wrong with it.
 type BadBlob struct {
 	Path string
-	Why  string // "missing", "size" or "digest"
+	Why  string // "missing", "size", "digest" or "unreadable"
 }
 
 func (e *BlobError) Error() string {

@@ -17,6 +17,8 @@ const (
 	EventFailed    EventKind = "failed"    // a step failed
 	EventAgain     EventKind = "again"     // it stands between the user and service, and is done again after a pause
 	EventProgress  EventKind = "progress"  // how far a step has come; at most some per second
+	EventPaused    EventKind = "paused"    // a step waits, for room on a volume, and goes on by itself
+	EventResumed   EventKind = "resumed"   // it goes on
 	EventLocked    EventKind = "locked"    // the user is locked out from here
 	EventUnlocked  EventKind = "unlocked"  // the user is let in from here
 	EventCommitted EventKind = "committed" // the account lives at the destination from here
@@ -36,7 +38,7 @@ type Event struct {
 	Unit    string    `json:"unit,omitempty"`
 	ETAms   int64     `json:"eta_ms,omitempty"`   // absent: not known
 	PauseMs int64     `json:"pause_ms,omitempty"` // again: for how long
-	Error   string    `json:"error,omitempty"`    // again: why
+	Error   string    `json:"error,omitempty"`    // again and paused: why
 }
 
 // events hands a move's events to the program's function: by one goroutine, which a run starts and waits for. Progress that the function
@@ -134,6 +136,16 @@ func (ev *events) put(e Event) {
 // progress may be called from any goroutine.
 func (ev *events) progress(p Progress) {
 	if ev.call == nil {
+		return
+	}
+	if p.Paused != "" || p.Resumed {
+		ev.mu.Lock()
+		e := Event{Kind: EventPaused, Phase: ev.phase, Step: ev.stepName, Error: p.Paused}
+		ev.mu.Unlock()
+		if p.Resumed {
+			e.Kind = EventResumed
+		}
+		ev.put(e)
 		return
 	}
 	ev.mu.Lock()

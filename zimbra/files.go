@@ -1,6 +1,7 @@
 package zimbra
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -28,11 +29,11 @@ const quietWait = 30 * time.Second
 // source's database, not from a walk.
 type files struct {
 	*transfer
-	indexed bool                // the source had an index in this process
-	checked map[string]struct{} // paths at the destination whose content was compared in this process: a blob never changes
+	indexed bool // the source had an index in this process
+	have    *inventory
 }
 
-func newFiles(t *transfer) *files { return &files{transfer: t, checked: map[string]struct{}{}} }
+func newFiles(t *transfer) *files { return &files{transfer: t, have: newInventory()} }
 
 // mark is the content of the mark: the move, and the fence of the run that holds the directory. No two runs have the same one.
 func (f *files) mark() string { return fmt.Sprintf("%s %d\n", f.move, f.claim.Fence) }
@@ -123,6 +124,7 @@ func (f *files) Make(ctx context.Context, to Reservation) error {
 			return fmt.Errorf("make %s:%s: %w", f.plan.Dest.Host, volumePath(v, to.ID), err)
 		}
 	}
+	f.have.under = f.mark()
 	return nil
 }
 
@@ -134,6 +136,9 @@ func (f *files) makeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.Mailbox
 			return err
 		}
 		found, marked, err = f.enter(ctx, v, id)
+	}
+	if found != f.have.under { // somebody was here in between
+		f.have.forget()
 	}
 	switch {
 	case err != nil:
@@ -166,6 +171,11 @@ func (f *files) makeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.Mailbox
 // enter makes the directory if it is not there, and reads its mark.
 func (f *files) enter(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) (mark string, marked bool, err error) {
 	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
+	if level := f.plan.Dest.BlobDir; level != "" { // mailboxd makes it with the first mailbox
+		if err := filesync.Mkdir(ctx, f.dst.Files.Tree(path.Dir(v.Path)), level); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", false, err
+		}
+	}
 	ok, err := exists(ctx, volume, dir)
 	if err == nil && !ok {
 		err = removeMarked(ctx, volume, dir, f.mark()) // the rest of a removal that was cut short
@@ -246,26 +256,120 @@ func isEmpty(ctx context.Context, t filesync.Tree) (bool, error) {
 }
 
 // Presync copies blobs and index, and compares what it copied with the digests in the rows. A blob that vanishes meanwhile was deleted by
-// its user.
+// its user. When it comes to its end, the pass in the lock has only to do with what differs from then on.
 func (f *files) Presync(ctx context.Context) (FileStats, error) {
 	if err := f.standing(ctx, f.to.ID); err != nil {
 		return FileStats{}, err
 	}
-	sum, err := f.copyBlobs(ctx, func(filesync.Item) bool { return true })
+	if !f.have.whole { // this process begins, or failed
+		if err := f.forecast(ctx); err != nil {
+			return FileStats{}, err
+		}
+	}
+	f.have.whole = false
+	sum, err := f.copyBlobs(ctx, true)
 	if err != nil {
 		return sum, err
 	}
-	st, err := f.index(ctx)
+	st, err := f.index(ctx, true)
 	if err != nil {
 		return sum, err
 	}
+	st.Total += sum.Total
 	sum.add(st)
-	checked, err := f.check(ctx, true)
-	sum.Checked = checked
+	st, err = f.check(ctx, true)
+	sum.Checked, sum.Accepted = st.Checked, st.Accepted
+	f.have.whole = err == nil
 	return sum, err
 }
 
-func (f *files) Copy(ctx context.Context) (FileStats, error) { return f.copyBlobs(ctx, nil) }
+// Copy looks only at blobs that were not proven before. Those that were need no second look: a blob never changes, its file was on disk when it
+// was compared with what the row says still, and nobody but this move writes in directories that have its mark. Where no pass before
+// the lock came to its end, it looks at every file.
+func (f *files) Copy(ctx context.Context) (FileStats, error) {
+	if !f.have.whole {
+		return f.copyBlobs(ctx, false)
+	}
+	return f.copyDifference(ctx)
+}
+
+func (f *files) copyDifference(ctx context.Context) (FileStats, error) {
+	var sum FileStats
+	// The commands below compare the marks. But there may be nothing to do for them.
+	for _, v := range f.volumes() {
+		tree, err := f.dest(ctx, v)
+		if err != nil {
+			return sum, err
+		}
+		if found, _, err := readMark(ctx, tree); err != nil || found != f.mark() {
+			return sum, cmp.Or(err, fmt.Errorf("%w: %s: %w", ErrFenced, tree, filesync.ErrGuard))
+		}
+	}
+	f.have.round++
+	changed := map[mboxdb.VolumeID][]blob{} // by volumes of the source
+	for b, err := range f.blobs(ctx) {
+		if err != nil {
+			return sum, err
+		}
+		f.have.named(b)
+		sum.Total++
+		if !f.have.proven(b) {
+			changed[b.Volume] = append(changed[b.Volume], b)
+		}
+	}
+	for _, from := range f.plan.Source.Volumes {
+		blobs := changed[from.ID]
+		if len(blobs) == 0 {
+			continue
+		}
+		to := blobs[0].to
+		var list []filesync.Item
+		for _, b := range blobs {
+			list = append(list, b.item())
+		}
+		// The source may have one file under an old name and a new one, and then so must the destination.
+		twins, accepted := map[string]bool{}, f.acceptedMissing(from)
+		for _, file := range f.have.twins(blobs) {
+			name := to.BlobName(file.item, file.modContent)
+			twins[name] = true
+			list = append(list, filesync.Item{From: from.BlobName(file.item, file.modContent), To: name})
+		}
+		missing := func(it filesync.Item) bool { return twins[it.To] || accepted(it) }
+		st, err := f.copyVolume(ctx, from, to, false, sure(list), missing)
+		sum.Files, sum.Bytes = sum.Files+st.Files, sum.Bytes+st.Bytes
+		if err != nil {
+			return sum, fmt.Errorf("copy blobs of %s volume %d: %w", f.plan.Source.Host, from.ID, err)
+		}
+	}
+	for _, v := range f.volumes() {
+		deleted, err := f.removeUnnamed(ctx, v)
+		if sum.Deleted += deleted; err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+// removeUnnamed removes what the inventory has on a volume and no row names any more.
+func (f *files) removeUnnamed(ctx context.Context, v mboxdb.Volume) (int64, error) {
+	tree, err := f.dest(ctx, v)
+	if err != nil {
+		return 0, err
+	}
+	var gone []string
+	files := f.have.unnamed(v.ID)
+	for _, file := range files {
+		gone = append(gone, v.BlobName(file.item, file.modContent))
+	}
+	n, err := removeAll(ctx, tree, gone, f.guard())
+	if err != nil {
+		return n, err
+	}
+	for _, file := range files {
+		delete(f.have.files, file)
+	}
+	return n, nil
+}
 
 // A blob of the source and where it goes.
 type blob struct {
@@ -273,6 +377,21 @@ type blob struct {
 	to       mboxdb.Volume
 	from     string // relative to the mailbox's directory on the source's volume
 	relative string // relative to the mailbox's directory on the destination's
+}
+
+func (b blob) file() blobFile { return blobFile{b.to.ID, b.Item, b.ModContent} }
+
+func (b blob) item() filesync.Item { return filesync.Item{From: b.from, To: b.relative} }
+
+// sure is a list that is there already.
+func sure[T any](list []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, v := range list {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
 }
 
 // blobs returns what the source's rows demand, each file once.
@@ -312,19 +431,31 @@ func (f *files) blobs(ctx context.Context) iter.Seq2[blob, error] {
 	}
 }
 
-// copyBlobs copies volume by volume, and removes what no row names any more. Without missing, a blob that the source does not have is an
-// error.
-func (f *files) copyBlobs(ctx context.Context, missing func(filesync.Item) bool) (FileStats, error) {
+// copyBlobs copies volume by volume, and removes what no row names any more. A blob that the source does not have is an error, unless the
+// plan accepts it or the user works, live.
+func (f *files) copyBlobs(ctx context.Context, live bool) (FileStats, error) {
 	var sum FileStats
 	for _, from := range f.plan.Source.Volumes {
 		to, ok := f.plan.Volumes[from.ID]
 		if !ok {
 			continue
 		}
-		st, err := f.copyVolume(ctx, from, byID(f.plan.Dest.Volumes)[to], missing)
+		missing := f.acceptedMissing(from)
+		if live {
+			missing = func(filesync.Item) bool { return true }
+		}
+		st, err := f.copyVolume(ctx, from, byID(f.plan.Dest.Volumes)[to], live, f.itemsOn(ctx, from.ID), missing)
+		st.Total += sum.Total
 		sum.add(st)
 		if err != nil {
 			return sum, fmt.Errorf("copy blobs of %s volume %d: %w", f.plan.Source.Host, from.ID, err)
+		}
+	}
+	if live {
+		// Before anyone looks: what the listing and the check find was on disk then, names and all, and no crash of the destination takes
+		// it away from the pass in the lock, which does not look again.
+		if err := f.Durable(ctx); err != nil {
+			return sum, err
 		}
 	}
 	deleted, err := f.prune(ctx)
@@ -332,18 +463,32 @@ func (f *files) copyBlobs(ctx context.Context, missing func(filesync.Item) bool)
 	return sum, err
 }
 
-func (f *files) copyVolume(ctx context.Context, from, to mboxdb.Volume, missing func(filesync.Item) bool) (FileStats, error) {
+// itemsOn are the blobs of one source volume.
+func (f *files) itemsOn(ctx context.Context, from mboxdb.VolumeID) iter.Seq2[filesync.Item, error] {
+	return func(yield func(filesync.Item, error) bool) {
+		for b, err := range f.blobs(ctx) {
+			if err == nil && b.Volume != from {
+				continue
+			}
+			if !yield(b.item(), err) {
+				return
+			}
+		}
+	}
+}
+
+func (f *files) copyVolume(ctx context.Context, from, to mboxdb.Volume, live bool, list iter.Seq2[filesync.Item, error], missing func(filesync.Item) bool) (FileStats, error) {
 	src, ok, err := f.src.mailboxTree(ctx, from, f.plan.Source.Mailbox.ID)
 	if err != nil {
 		return FileStats{}, err
 	}
 	if !ok { // no blob ever was on that volume; a row that names one is found below
-		for b, err := range f.blobs(ctx) {
+		for it, err := range list {
 			if err != nil {
 				return FileStats{}, err
 			}
-			if b.Volume == from.ID && missing == nil {
-				return FileStats{}, fmt.Errorf("%s: no such directory, and item %d has its blob there", src, b.Item)
+			if !missing(it) {
+				return FileStats{}, fmt.Errorf("%s: no such directory, and a row names %s there", src, it.From)
 			}
 		}
 		return FileStats{}, nil
@@ -352,36 +497,27 @@ func (f *files) copyVolume(ctx context.Context, from, to mboxdb.Volume, missing 
 	if err != nil {
 		return FileStats{}, err
 	}
-	list := func(yield func(filesync.Item, error) bool) {
-		for b, err := range f.blobs(ctx) {
-			if err == nil && b.Volume != from.ID {
-				continue
-			}
-			if !yield(filesync.Item{From: b.from, To: b.relative}, err) {
-				return
-			}
-		}
-	}
-	st, err := filesync.SyncList(ctx, dst, src, list, &filesync.Options{
-		Guard: f.guard(), Missing: missing,
-		Progress: func(s filesync.Stats) {
-			f.progress(Progress{Done: s.Files, Total: s.TotalFiles, Unit: "files"})
-		},
+	var st filesync.Stats
+	err = f.watched(ctx, to, live, func(room *filesync.Limit) (err error) {
+		st, err = filesync.SyncList(ctx, dst, src, list, &filesync.Options{
+			Guard: f.guard(), Missing: missing, Limits: f.src.limits(room),
+			Progress: func(s filesync.Stats) {
+				f.progress(Progress{Done: s.Files, Total: s.TotalFiles, Unit: "files"})
+			},
+		})
+		return err
 	})
 	return FileStats{Files: st.Files + st.Links, Bytes: st.Bytes, Total: st.TotalFiles}, guarded(err)
 }
 
-// prune removes the blobs that the source's rows no longer name: what the user deleted after an earlier pass.
+// prune removes the blobs that the source's rows no longer name: what the user deleted after an earlier pass. It lists what there is.
 func (f *files) prune(ctx context.Context) (int64, error) {
-	want := map[mboxdb.VolumeID]map[string]struct{}{}
-	for _, v := range f.volumes() {
-		want[v.ID] = map[string]struct{}{}
-	}
+	f.have.round++
 	for b, err := range f.blobs(ctx) {
 		if err != nil {
 			return 0, err
 		}
-		want[b.to.ID][b.relative] = struct{}{}
+		f.have.named(b)
 	}
 	var n int64
 	for _, v := range f.volumes() {
@@ -394,17 +530,16 @@ func (f *files) prune(ctx context.Context) (int64, error) {
 			if err != nil {
 				return n, fmt.Errorf("list %s: %w", tree, err)
 			}
-			if _, ok := want[v.ID][e.Name]; !ok && !e.IsDir() {
+			if !e.IsDir() && !f.have.listed(v, e.Name) {
 				gone = append(gone, e.Name)
 			}
 		}
-		for _, name := range gone {
-			if err := filesync.Remove(ctx, tree, name, &filesync.Options{Guard: f.guard()}); err != nil {
-				return n, guarded(err)
-			}
-			n++
+		deleted, err := removeAll(ctx, tree, gone, f.guard())
+		if n += deleted; err != nil {
+			return n, err
 		}
 	}
+	f.have.settle()
 	return n, nil
 }
 
@@ -418,7 +553,7 @@ func (f *files) Index(ctx context.Context) (FileStats, error) {
 		if err != nil {
 			return sum, err
 		}
-		st, err := f.index(ctx)
+		st, err := f.index(ctx, false)
 		sum.add(st)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, filesync.ErrChanged) {
 			return sum, err
@@ -434,28 +569,47 @@ func (f *files) Index(ctx context.Context) (FileStats, error) {
 	return sum, fmt.Errorf("the search index at %s still changes: a merge is running; try again later", f.plan.Source.Host)
 }
 
-// index copies the index directory once.
-func (f *files) index(ctx context.Context) (FileStats, error) {
+// index copies the index directory once. While the user works, live, files of it come and go; whatever was copied of it then is made right by
+// the copy in the lock.
+func (f *files) index(ctx context.Context, live bool) (FileStats, error) {
+	st, err := f.indexOnce(ctx, live)
+	if live && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, filesync.ErrChanged)) {
+		err = nil
+	}
+	return st, err
+}
+
+func (f *files) indexOnce(ctx context.Context, live bool) (FileStats, error) {
 	src, ok, err := f.sourceIndex(ctx)
 	if err != nil {
 		return FileStats{}, err
+	}
+	if f.plan.NoIndex {
+		ok = false
 	}
 	if !ok && f.indexed {
 		return FileStats{}, fmt.Errorf("%s: the search index was there before and is gone: is its volume mounted?", src)
 	}
 	f.indexed = ok
-	dir, err := f.dest(ctx, byID(f.plan.Dest.Volumes)[f.plan.IndexVolume])
+	to := byID(f.plan.Dest.Volumes)[f.plan.IndexVolume]
+	dir, err := f.dest(ctx, to)
 	if err != nil {
 		return FileStats{}, err
 	}
-	if !ok { // a mailbox that was never indexed has none; neither may the copy
+	if !ok { // a mailbox that was never indexed has none, or it is left behind; neither may the copy have one
 		return FileStats{}, guarded(filesync.Remove(ctx, dir, "index", &filesync.Options{Guard: f.guard()}))
 	}
 	if err := filesync.Mkdir(ctx, dir, "index"); err != nil && !errors.Is(err, fs.ErrExist) {
 		return FileStats{}, err
 	}
 	// The guard's mark lies in the directory above, so the index is synced as a part of the mailbox's directory.
-	st, err := filesync.SyncList(ctx, dir, src, f.indexList(ctx, src), &filesync.Options{Guard: f.guard(), Mutable: true})
+	var st filesync.Stats
+	err = f.watched(ctx, to, live, func(room *filesync.Limit) (err error) {
+		st, err = filesync.SyncList(ctx, dir, src, f.indexList(ctx, src), &filesync.Options{
+			Guard: f.guard(), Mutable: true, Limits: f.src.limits(room), Missing: func(filesync.Item) bool { return live },
+		})
+		return err
+	})
 	if err != nil {
 		return FileStats{}, fmt.Errorf("copy the index: %w", guarded(err))
 	}
@@ -473,13 +627,25 @@ func (f *files) sourceIndex(ctx context.Context) (filesync.Tree, bool, error) {
 	return f.src.Files.Tree(path.Join(dir.String(), "index")), ok, err
 }
 
+// indexList yields the index's files; those that say which of the others count come last (index/LuceneIndex).
 func (f *files) indexList(ctx context.Context, src filesync.Tree) iter.Seq2[filesync.Item, error] {
 	return func(yield func(filesync.Item, error) bool) {
+		var last []string
 		for e, err := range filesync.List(ctx, src, nil) {
-			if err == nil && e.IsDir() {
+			switch {
+			case err == nil && e.IsDir():
+				continue
+			case err == nil && strings.HasPrefix(path.Base(e.Name), "segments"):
+				last = append(last, e.Name)
 				continue
 			}
 			if !yield(filesync.Item{From: e.Name, To: path.Join("index", e.Name)}, err) {
+				return
+			}
+		}
+		slices.SortFunc(last, func(a, b string) int { return cmp.Compare(b, a) }) // segments_N before segments.gen, which points to it
+		for _, name := range last {
+			if !yield(filesync.Item{From: name, To: path.Join("index", name)}, nil) {
 				return
 			}
 		}
@@ -503,12 +669,22 @@ func (f *files) pruneIndex(ctx context.Context, dir, src filesync.Tree) (int64, 
 			gone = append(gone, e.Name)
 		}
 	}
-	for i, name := range gone {
-		if err := filesync.Remove(ctx, dir, name, &filesync.Options{Guard: f.guard()}); err != nil {
-			return int64(i), guarded(err)
-		}
+	return removeAll(ctx, dir, gone, f.guard())
+}
+
+// removeAll removes files of a tree together: one by one each of them would take the time of a command.
+func removeAll(ctx context.Context, tree filesync.Tree, names []string, guard *filesync.Guard) (int64, error) {
+	if len(names) == 0 {
+		return 0, nil
 	}
-	return int64(len(gone)), nil
+	st, err := filesync.SyncList(ctx, tree, tree, func(yield func(filesync.Item, error) bool) {
+		for _, name := range names {
+			if !yield(filesync.Item{To: name, Delete: true}, nil) {
+				return
+			}
+		}
+	}, &filesync.Options{Guard: guard})
+	return st.Deleted, guarded(err)
 }
 
 // indexState is what tells one state of the index from another: names, sizes and times.
@@ -528,71 +704,121 @@ func (f *files) indexState(ctx context.Context) ([]string, error) {
 	return state, nil
 }
 
-func (f *files) Check(ctx context.Context) (FileStats, error) {
-	n, err := f.check(ctx, false)
-	return FileStats{Checked: n}, err
-}
+func (f *files) Check(ctx context.Context) (FileStats, error) { return f.check(ctx, false) }
 
-// check compares each blob that was not compared yet in this process with the digest of its row. While the user works, live, a file
-// that is missing may be one that was deleted meanwhile.
-func (f *files) check(ctx context.Context, live bool) (int64, error) {
-	var n int64
+// check compares each blob that no pass before the lock compared in this process with the digest of its row; bad ones that the plan accepts must be what
+// they were then. While the user works, live, a file may be missing because it was deleted meanwhile, and only then.
+func (f *files) check(ctx context.Context, live bool) (FileStats, error) {
+	var sum FileStats
 	bad := &BlobError{Host: f.plan.Dest.Host}
+	lost := &BlobError{Host: f.plan.Source.Host}
+	unproven, err := f.unproven(ctx)
+	if err != nil {
+		return sum, err
+	}
 	for _, v := range f.volumes() {
 		tree, err := f.dest(ctx, v)
 		if err != nil {
-			return n, err
+			return sum, err
 		}
-		var looked []string
+		type claim struct {
+			file blobFile
+			sum  uint64
+		}
+		var looked []claim
 		want := func(yield func(filesync.Want, error) bool) {
-			for b, err := range f.blobs(ctx) {
+			for b, err := range unproven(v.ID) {
 				if err != nil {
 					yield(filesync.Want{}, err)
 					return
 				}
-				name := path.Join(tree.String(), b.relative)
-				if _, ok := f.checked[name]; ok || b.to.ID != v.ID {
-					continue
-				}
-				w, err := wanted(b)
-				looked = append(looked, name)
+				w, err := wanted(b.Blob, b.relative)
+				looked = append(looked, claim{b.file(), f.have.sum(b)})
 				if !yield(w, err) || err != nil {
 					return
 				}
 			}
 		}
+		var found []filesync.Bad
 		wrong := map[string]bool{}
-		for b, err := range filesync.Check(ctx, tree, want, nil) {
+		done := sum.Checked
+		opts := &filesync.Options{Limits: f.dst.limits(), Progress: func(st filesync.Stats) {
+			f.progress(Progress{Done: done + st.Files, Unit: "files"})
+		}}
+		for b, err := range filesync.Check(ctx, tree, want, opts) {
 			if err != nil {
-				return n, fmt.Errorf("check blobs in %s: %w", tree, err)
+				return sum, fmt.Errorf("check blobs in %s: %w", tree, err)
 			}
-			name := path.Join(tree.String(), b.Name)
-			wrong[name] = true
-			switch {
-			case live && b.Why == filesync.Missing:
-			case len(bad.Bad) < 20:
-				bad.Bad = append(bad.Bad, BadBlob{Path: name, Why: string(b.Why)})
-			default:
-				bad.More++
+			wrong[b.Name] = true
+			found = append(found, b)
+		}
+		left, accepted, err := f.notAccepted(ctx, tree, f.to.ID, found)
+		if err != nil {
+			return sum, err
+		}
+		sum.Accepted += accepted
+		missing := map[string]bool{}
+		for _, b := range left {
+			if live && b.Why == filesync.Missing {
+				missing[b.Name] = true
+				continue
+			}
+			bad.add(path.Join(tree.String(), b.Name), string(b.Why))
+		}
+		if len(missing) > 0 {
+			names, err := f.lost(ctx, v, missing)
+			if err != nil {
+				return sum, err
+			}
+			for _, name := range names {
+				lost.add(name, BadMissing)
 			}
 		}
-		for _, name := range looked {
-			if !wrong[name] {
-				f.checked[name] = struct{}{}
-				n++
+		for _, c := range looked {
+			if len(wrong) == 0 || !wrong[v.BlobName(c.file.item, c.file.modContent)] {
+				sum.Checked++
+				if live { // in the lock it may not be on disk yet
+					f.have.prove(c.file, c.sum)
+				}
 			}
 		}
-		f.progress(Progress{Done: n, Unit: "files"})
 	}
-	if len(bad.Bad) > 0 {
-		return n, bad
-	}
-	return n, nil
+	sum.Checked += sum.Accepted
+	return sum, errors.Join(bad.orNil(), lost.orNil())
 }
 
-// wanted is what a row says about its blob (store/Blob.getDigest, common: util/ByteUtil.encodeFSSafeBase64).
-func wanted(b blob) (filesync.Want, error) {
-	w := filesync.Want{Name: b.relative, Gunzip: true}
+// unproven yields the blobs on a volume of the destination that are still to be compared. After a whole pass they are few, and the rows are read
+// once for all volumes.
+func (f *files) unproven(ctx context.Context) (func(mboxdb.VolumeID) iter.Seq2[blob, error], error) {
+	if !f.have.whole {
+		return func(v mboxdb.VolumeID) iter.Seq2[blob, error] {
+			return func(yield func(blob, error) bool) {
+				for b, err := range f.blobs(ctx) {
+					if err == nil && (b.to.ID != v || f.have.proven(b)) {
+						continue
+					}
+					if !yield(b, err) {
+						return
+					}
+				}
+			}
+		}, nil
+	}
+	few := map[mboxdb.VolumeID][]blob{}
+	for b, err := range f.blobs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if !f.have.proven(b) {
+			few[b.to.ID] = append(few[b.to.ID], b)
+		}
+	}
+	return func(v mboxdb.VolumeID) iter.Seq2[blob, error] { return sure(few[v]) }, nil
+}
+
+// wanted is what a row says about its blob, which is the file name (store/Blob.getDigest, common: util/ByteUtil.encodeFSSafeBase64).
+func wanted(b mboxdb.Blob, name string) (filesync.Want, error) {
+	w := filesync.Want{Name: name, Gunzip: true}
 	if b.Digest == "" {
 		w.Size = b.Size // all that there is to compare
 		return w, nil
@@ -652,6 +878,7 @@ func (f *files) Remove(ctx context.Context, to Reservation) error {
 	if err := f.standing(ctx, to.ID); err != nil {
 		return err
 	}
+	f.have.forget()
 	for _, v := range f.volumes() {
 		if err := f.removeTree(ctx, v, to.ID); err != nil {
 			return fmt.Errorf("remove %s:%s: %w", f.plan.Dest.Host, volumePath(v, to.ID), err)

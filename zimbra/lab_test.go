@@ -3,6 +3,7 @@ package zimbra_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,12 +31,18 @@ type site struct {
 	stores map[string]*zimbra.Store
 	conns  map[string]*connCount // by host
 	runs   map[string]*runner    // by host
+	// onEvent may be set before a move runs.
+	onEvent func(zimbra.Event)
 }
 
 // newSite makes the clients, with pools of so many connections; 0 is no limit.
-func newSite(t *testing.T, conns int) *site {
+func newSite(t testing.TB, conns int) *site {
 	t.Helper()
-	l := lab.Shared(t)
+	return newSiteOn(t, lab.Shared(t), conns)
+}
+
+func newSiteOn(t testing.TB, l *lab.Lab, conns int, adjust ...func(*zimbra.StoreConfig)) *site {
+	t.Helper()
 	s := &site{Lab: l, stores: map[string]*zimbra.Store{}, conns: map[string]*connCount{}, runs: map[string]*runner{}}
 	for _, st := range l.Stores {
 		tun, err := tunnel.New(tunnel.Host{Addr: st.SSHAddr, User: st.SSHUser, IdentityFile: st.KeyFile, KnownHostsFile: st.KnownHostsFile})
@@ -45,14 +52,25 @@ func newSite(t *testing.T, conns int) *site {
 		pool := count.pool(t, st)
 		pool.SetMaxOpenConns(conns)
 		s.conns[st.Host], s.runs[st.Host] = count, run
-		s.stores[st.Host] = zimbra.NewStore(zimbra.StoreConfig{
+		config := zimbra.StoreConfig{
 			Host: st.Host, DB: pool, Files: filesync.Remote(run, nil), Localconfig: st.LocalconfigFile, CreateDatabase: st.CreateDatabaseFile,
-		})
+		}
+		for _, f := range adjust {
+			f(&config)
+		}
+		s.stores[st.Host] = zimbra.NewStore(config)
 	}
 	dir, err := ldapattr.Dial(t.Context(), l.LDAP.URL, &ldapattr.Options{BindDN: l.LDAP.BindDN, Password: ldapattr.NewSecret(l.LDAP.Password), CAFile: l.LDAP.CAFile})
 	require.NoError(t, err)
 	t.Cleanup(func() { dir.Close() })
-	s.mover, err = zimbra.New(zimbra.Config{Directory: dir, DirectoryName: dir.String(), Stores: s.stores, StateDir: t.TempDir()})
+	s.mover, err = zimbra.New(zimbra.Config{
+		Directory: dir, DirectoryName: dir.String(), Stores: s.stores, StateDir: t.TempDir(),
+		OnEvent: func(e zimbra.Event) {
+			if s.onEvent != nil {
+				s.onEvent(e)
+			}
+		},
+	})
 	require.NoError(t, err)
 	return s
 }
@@ -60,7 +78,7 @@ func newSite(t *testing.T, conns int) *site {
 var accounts atomic.Int32
 
 // plan makes an account on one store and plans its move to the other one.
-func (s *site) plan(t *testing.T, from, to *lab.Store) *zimbra.Plan {
+func (s *site) plan(t testing.TB, from, to *lab.Store) *zimbra.Plan {
 	t.Helper()
 	a, err := s.AddAccount(t.Context(), from, lab.AccountSpec{Name: fmt.Sprintf("zimbra%d@lab.example", accounts.Add(1)), Items: 25})
 	require.NoError(t, err)
@@ -70,7 +88,7 @@ func (s *site) plan(t *testing.T, from, to *lab.Store) *zimbra.Plan {
 }
 
 // effects are those of one process that works on a move.
-func (s *site) effects(t *testing.T, p *zimbra.Plan, move string) *zimbra.Copy {
+func (s *site) effects(t testing.TB, p *zimbra.Plan, move string) *zimbra.Copy {
 	t.Helper()
 	c, err := zimbra.NewCopier(s.stores).Copy(p, move, func(zimbra.Progress) {})
 	require.NoError(t, err)
@@ -84,7 +102,7 @@ type connCount struct {
 	open, peak int
 }
 
-func (c *connCount) pool(t *testing.T, st *lab.Store) *sql.DB {
+func (c *connCount) pool(t testing.TB, st *lab.Store) *sql.DB {
 	config := mysql.NewConfig()
 	config.Net, config.Addr, config.User, config.Passwd = "tcp", st.MySQLAddr, st.MySQLUser, st.MySQLPassword
 	config.Timeout = 10 * time.Second
@@ -132,6 +150,10 @@ type runner struct {
 	mu     sync.Mutex
 	match  func(argv []string) bool
 	before func()
+	// answer may answer a command itself; it is set before anything runs.
+	answer func(argv []string) (stdout string, err error, answered bool)
+	// input may look at what a command reads; it is set before anything runs.
+	input func(argv []string, stdin io.Reader) io.Reader
 }
 
 func (r *runner) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
@@ -143,6 +165,15 @@ func (r *runner) Run(ctx context.Context, argv []string, stdin io.Reader, stdout
 	r.mu.Unlock()
 	if f != nil {
 		f()
+	}
+	if r.answer != nil {
+		if out, err, ok := r.answer(argv); ok {
+			_, werr := io.WriteString(stdout, out)
+			return errors.Join(err, werr)
+		}
+	}
+	if r.input != nil {
+		stdin = r.input(argv, stdin)
 	}
 	return r.Runner.Run(ctx, argv, stdin, stdout, stderr)
 }

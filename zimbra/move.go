@@ -319,6 +319,10 @@ func (mv *Move) emergency(phase Phase, err error) bool {
 
 // hint says what helps against an error.
 func (mv *Move) hint(err error) string {
+	var blobs *BlobError
+	if errors.As(err, &blobs) {
+		return "run `mover rollback ACCOUNT`, then `mover scan ACCOUNT` for a list of bad blobs at the source: repair them, or accept some of them with --accept-bad"
+	}
 	for _, h := range hints {
 		if errors.Is(err, h.err) {
 			return h.hint

@@ -32,6 +32,7 @@ type Config struct {
 // A Store is one mailstore.
 type Store struct {
 	Survey   Surveyor // reads; all that Plan is given
+	Scan     Scanner  // reads; nil: Mover.Scan is a *ConfigError
 	Mailboxd Mailboxd // its admin service; nil: problem no-mailboxd
 	Caches   Caches   // memcached servers beside it; nil: none
 
@@ -141,7 +142,7 @@ func (m *Mover) Start(ctx context.Context, p *Plan) (*Move, error) {
 	if err := m.fits(ctx, p); err != nil {
 		return nil, err
 	}
-	if s := m.cfg.Stores[p.Dest.Host].Survey.Survey(ctx, SurveyRequest{AccountID: p.Account.ID, Tables: p.Tables}); s.Mailbox != nil {
+	if s := m.cfg.Stores[p.Dest.Host].Survey.Survey(ctx, SurveyRequest{AccountID: p.Account.ID, Tables: p.Tables, BlobDir: p.Dest.BlobDir}); s.Mailbox != nil {
 		return nil, fmt.Errorf("%w: %s has mailbox %d for %s now", ErrPlanStale, p.Dest.Host, s.Mailbox.ID, p.Account.Name)
 	}
 	now := m.clock.Now().UTC()

@@ -25,6 +25,12 @@ type Request struct {
 	Volumes map[mboxdb.VolumeID]mboxdb.VolumeID
 	// Tables says what to do with tables that zmlift does not know, by name: copy or skip. Without a policy they stop the plan.
 	Tables map[string]mboxdb.TablePolicy
+	// Bad are blobs that a scan found to be bad, and that the move carries as they are: a missing one stays missing, another one comes with the
+	// content that it has. The plan keeps them; see BadItem for what counts. Every other bad blob stops the move before anyone is locked out.
+	Bad *Scan
+	// NoIndex leaves the search index behind. Searches find nothing at the destination until its mailboxd has made one anew, which
+	// is asked for when the user is in service, if Store.Mailboxd is a Reindexer, and else is for a person to do; the report says so.
+	NoIndex bool
 }
 
 // An Account is what a move needs to know of the account's entry.
@@ -43,7 +49,8 @@ type End struct {
 	Server    mboxdb.Server   `json:"server"`
 	Schema    string          `json:"schema"` // digest of every table's columns, types and keys
 	Volumes   []mboxdb.Volume `json:"volumes"`
-	Groups    int             `json:"groups"` // zimbra_mailbox_groups
+	BlobDir   string          `json:"blob_dir,omitempty"` // the server id, where it is a level below each volume's path; Volumes have it
+	Groups    int             `json:"groups"`             // zimbra_mailbox_groups
 }
 
 // A Forecast is an estimate; it is no decision and not part of the plan's hash.
@@ -65,8 +72,10 @@ type Plan struct {
 	Directory   string                              `json:"directory"`                // the LDAP server that takes this move's writes
 	Volumes     map[mboxdb.VolumeID]mboxdb.VolumeID `json:"volumes"`
 	IndexVolume mboxdb.VolumeID                     `json:"index_volume"`
+	NoIndex     bool                                `json:"no_index,omitempty"` // the search index is left behind
 	Tables      map[string]mboxdb.TablePolicy       `json:"tables,omitempty"`
 	Accepted    []string                            `json:"accepted,omitempty"`
+	Bad         []BadItem                           `json:"bad,omitempty"`         // accepted as they are
 	NoMailboxd  bool                                `json:"no_mailboxd,omitempty"` // accepted: nobody can be told to flush or to lock
 	Forecast    Forecast                            `json:"forecast"`
 	Made        time.Time                           `json:"made"`

@@ -28,7 +28,7 @@ const (
 	CodeTransport     = "custom-transport"   // acceptable: it is left as it is
 	CodeExternalRoute = "external-route"     // the proxy sends the account to an external store
 	CodeAlwaysOn      = "always-on"          //
-	CodeServerIDDir   = "server-id-blob-dir" //
+	CodeServerIDDir   = "server-id-blob-dir" // blob directories have a level for the server id, and LDAP does not tell it
 	CodeNoMailboxd    = "no-mailboxd"        // acceptable
 	CodeUnreachable   = "unreachable"        // a store cannot be reached
 	CodeLogin         = "login"              // a wrong password or key
@@ -47,6 +47,7 @@ const (
 	CodeVolume        = "volume"             // a volume is missing or unusable
 	CodeLocator       = "locator"            // a locator that is not a volume id
 	CodeMissingBlob   = "missing-blob"       //
+	CodeBadBlobs      = "bad-blobs"          // the list of accepted bad blobs is another mailbox's
 	CodeSpace         = "space"              //
 	CodeUnfinished    = "unfinished-move"    // a move of this account was begun from here and not ended
 )
@@ -58,18 +59,22 @@ type Survey struct {
 	Groups   int           // zimbra_mailbox_groups
 	// Checkpoints is zimbra_mailbox_change_checkpoint_frequency.
 	Checkpoints int
-	Mailbox     *mboxdb.Mailbox           // nil: no row for the account
-	Schema      map[string]string         // "zimbra.mailbox.id" → what decides whether rows fit: type, charset; group tables under "mboxgroup."
-	Unknown     []string                  // tables with a mailbox id that are not known and have no policy
-	Volumes     []mboxdb.Volume           //
-	Current     mboxdb.CurrentVolumes     //
-	Locators    map[string]int64          // distinct values in the mailbox's rows
-	Rows        int64                     //
-	Blobs       int64                     //
-	Bytes       int64                     //
-	Missing     []string                  // blobs that a row names and no file has
-	Free        map[mboxdb.VolumeID]int64 // bytes free where a volume lies; a volume whose directory cannot be read is not in it
-	Holder      Holder                    // of the account's fence row
+	Mailbox     *mboxdb.Mailbox            // nil: no row for the account
+	Schema      map[string]string          // "zimbra.mailbox.id" → what decides whether rows fit: type, charset; group tables under "mboxgroup."
+	Unknown     []string                   // tables with a mailbox id that are not known and have no policy
+	Volumes     []mboxdb.Volume            //
+	Current     mboxdb.CurrentVolumes      //
+	Locators    map[string]int64           // distinct values in the mailbox's rows
+	Rows        int64                      //
+	Blobs       int64                      //
+	Bytes       int64                      // of all files in the mailbox's directories
+	Missing     []string                   // blobs that a row names and no file has
+	Free        map[mboxdb.VolumeID]int64  // bytes free where a volume lies; a volume whose directory cannot be read is not in it
+	FileSystems map[mboxdb.VolumeID]uint64 // numbers that say which volumes share their room
+	Reserve     int64                      // bytes that are to stay free on each volume
+	Need        map[mboxdb.VolumeID]int64  // bytes on disk of the blobs that rows name, by volume; hard links on a volume count once
+	IndexBytes  int64                      // bytes on disk of the search index
+	Holder      Holder                     // of the account's fence row
 }
 
 // Plan finds out everything about a move and changes nothing: it is given only what reads. A *PreflightError holds all problems at once,
@@ -79,7 +84,7 @@ func (m *Mover) Plan(ctx context.Context, r Request) (*Plan, error) {
 		return nil, &ConfigError{Mistakes: []string{fmt.Sprintf("destination %s is not a configured store; configured are %s", r.To, strings.Join(m.hosts, ", "))}}
 	}
 	pf := &preflight{m: m, dir: m.cfg.Directory, req: r, plan: &Plan{
-		V: PlanVersion, Directory: m.cfg.DirectoryName, Tables: r.Tables, Made: m.clock.Now().UTC(),
+		V: PlanVersion, Directory: m.cfg.DirectoryName, Tables: r.Tables, NoIndex: r.NoIndex, Made: m.clock.Now().UTC(),
 		Dest: End{Host: r.To},
 	}}
 	pf.run(ctx)
@@ -124,34 +129,18 @@ func (pf *preflight) notAccepted() []Problem {
 }
 
 func (pf *preflight) run(ctx context.Context) {
-	e, err := findAccount(ctx, pf.dir, pf.req.Account)
-	switch {
-	case errors.Is(err, ldapattr.ErrNotFound):
-		pf.add(CodeNoAccount, pf.req.Account, "check the address with `zmprov ga "+pf.req.Account+"`", false, "no account has this address, alias or id")
-		return
-	case errors.Is(err, ldapattr.ErrAmbiguous):
-		pf.add(CodeAmbiguous, pf.req.Account, "name the account by its zimbraId", false, "more than one account matches")
-		return
-	case errors.Is(err, ldapattr.ErrCredentials):
-		pf.add(CodeLogin, pf.m.cfg.DirectoryName, "check [ldap] bind_dn and password", false, "%v", err)
-		return
-	case err != nil:
-		pf.add(CodeDirectory, pf.m.cfg.DirectoryName, "check [ldap] url, bind_dn, password and start_tls", false, "%v", err)
+	e, ok := pf.account(ctx)
+	if !ok {
 		return
 	}
-	pf.plan.Account = accountOf(e)
-	pf.plan.Source.Host = e.Value(attrHost)
 	pf.entry(e)
 	if strings.EqualFold(pf.plan.Source.Host, pf.req.To) {
 		pf.add(CodeAlreadyThere, pf.plan.Account.Name, "nothing is to be done", false, "lives on %s already", pf.req.To)
 		return
 	}
-	source := pf.m.storeNamed(pf.plan.Source.Host)
-	if source == "" {
-		pf.add(CodeNotConfigured, pf.plan.Source.Host, `add [stores."`+pf.plan.Source.Host+`"] to the configuration`, false, "the account's home is not a configured store")
+	if !pf.home(e) {
 		return
 	}
-	pf.plan.Source.Host = source
 	pf.servers(ctx, e)
 	pf.unfinished(ctx)
 	pf.surveys(ctx)
@@ -161,7 +150,51 @@ func (pf *preflight) run(ctx context.Context) {
 	pf.mailboxes()
 	pf.versions()
 	pf.volumes()
+	pf.accepted()
 	pf.content()
+}
+
+// account finds the account; false when it does not.
+func (pf *preflight) account(ctx context.Context) (ldapattr.Entry, bool) {
+	e, err := findAccount(ctx, pf.dir, pf.req.Account)
+	switch {
+	case errors.Is(err, ldapattr.ErrNotFound):
+		pf.add(CodeNoAccount, pf.req.Account, "check the address with `zmprov ga "+pf.req.Account+"`", false, "no account has this address, alias or id")
+	case errors.Is(err, ldapattr.ErrAmbiguous):
+		pf.add(CodeAmbiguous, pf.req.Account, "name the account by its zimbraId", false, "more than one account matches")
+	case errors.Is(err, ldapattr.ErrCredentials):
+		pf.add(CodeLogin, pf.m.cfg.DirectoryName, "check [ldap] bind_dn and password", false, "%v", err)
+	case err != nil:
+		pf.add(CodeDirectory, pf.m.cfg.DirectoryName, "check [ldap] url, bind_dn, password and start_tls", false, "%v", err)
+	}
+	if err != nil {
+		return e, false
+	}
+	pf.plan.Account = accountOf(e)
+	pf.plan.Source.Host = e.Value(attrHost)
+	return e, true
+}
+
+// home finds the store on which the account lives; false when it is not a configured one.
+func (pf *preflight) home(e ldapattr.Entry) bool {
+	source := pf.m.storeNamed(e.Value(attrHost))
+	if source == "" {
+		pf.add(CodeNotConfigured, pf.plan.Source.Host, `add [stores."`+pf.plan.Source.Host+`"] to the configuration`, false, "the account's home is not a configured store")
+		return false
+	}
+	pf.plan.Source.Host = source
+	return true
+}
+
+// blobDirs finds the directory below each volume in which a store's mailboxes lie (volume/Volume.getMailboxDir).
+func (pf *preflight) blobDirs(end *End, s server) {
+	if s.value("zimbraConfiguredServerIDForBlobDirEnabled") != "TRUE" {
+		return
+	}
+	end.BlobDir = s.entry.Value("zimbraId")
+	if id := end.BlobDir; id == "" || id == "." || id == ".." || strings.ContainsAny(id, "/\x00") {
+		pf.add(CodeServerIDDir, end.Host, "zmprov gs "+end.Host+" zimbraId", false, "its blob directories have a level for the server id, and its zimbraId is %q", id)
+	}
 }
 
 // entry judges the account's own attributes.
@@ -191,9 +224,7 @@ func (pf *preflight) servers(ctx context.Context, e ldapattr.Entry) {
 		if s.value("zimbraAlwaysOnClusterId") != "" {
 			pf.add(CodeAlwaysOn, end.Host, "move the account with Zimbra's own tools", false, "the server is part of an alwaysOn cluster")
 		}
-		if s.value("zimbraConfiguredServerIDForBlobDirEnabled") == "TRUE" {
-			pf.add(CodeServerIDDir, end.Host, "zmprov ms "+end.Host+" zimbraConfiguredServerIDForBlobDirEnabled FALSE, if no blob lies that way", false, "its blob directories have a level for the server id")
-		}
+		pf.blobDirs(end, s)
 		if pf.m.cfg.Stores[end.Host].Mailboxd == nil {
 			pf.plan.NoMailboxd = true
 			pf.add(CodeNoMailboxd, end.Host, "stop mailboxd on both stores for the time of the move, then accept no-mailboxd", true,
@@ -220,8 +251,9 @@ func (pf *preflight) unfinished(ctx context.Context) {
 
 func (pf *preflight) surveys(ctx context.Context) {
 	look := SurveyRequest{AccountID: pf.plan.Account.ID, Tables: pf.req.Tables}
+	look.BlobDir = pf.plan.Dest.BlobDir
 	pf.dst = pf.m.cfg.Stores[pf.plan.Dest.Host].Survey.Survey(ctx, look)
-	look.Content = true
+	look.BlobDir, look.Content = pf.plan.Source.BlobDir, true
 	pf.src = pf.m.cfg.Stores[pf.plan.Source.Host].Survey.Survey(ctx, look)
 	pf.all = append(pf.all, pf.src.Problems...)
 	pf.all = append(pf.all, pf.dst.Problems...)
@@ -304,8 +336,8 @@ func (pf *preflight) volumes() {
 		}
 	}
 	for _, loc := range slices.Sorted(maps.Keys(pf.src.Locators)) {
-		n, err := strconv.ParseUint(loc, 10, 8)
-		v, ok := src[mboxdb.VolumeID(n)]
+		n, err := volumeID(loc)
+		v, ok := src[n]
 		switch {
 		case err != nil:
 			pf.add(CodeLocator, loc, "bring these blobs back to a local volume first", false, "%d rows have a locator that is not a volume id: an external store", pf.src.Locators[loc])
@@ -343,29 +375,60 @@ func (pf *preflight) readable(host string, v mboxdb.Volume, s Survey) {
 	}
 }
 
+// volumeID reads a locator as mailboxd writes it for a volume: a plain decimal number.
+func volumeID(locator string) (mboxdb.VolumeID, error) {
+	n, err := strconv.ParseUint(locator, 10, 8)
+	if err == nil && (n == 0 || strconv.FormatUint(n, 10) != locator) {
+		err = strconv.ErrSyntax
+	}
+	return mboxdb.VolumeID(n), err
+}
+
+// accepted takes over the bad blobs that the request accepts.
+func (pf *preflight) accepted() {
+	bad, m := pf.req.Bad, pf.src.Mailbox
+	if bad == nil || m == nil {
+		return
+	}
+	p := pf.plan
+	if bad.Account.ID != p.Account.ID || !strings.EqualFold(bad.Host, p.Source.Host) || bad.Mailbox != m.ID {
+		pf.add(CodeBadBlobs, bad.Account.Name, "make a list of this mailbox: `mover scan "+p.Account.Name+"`", false,
+			"the list of bad blobs is that of mailbox %d on %s, this is mailbox %d on %s", bad.Mailbox, bad.Host, m.ID, p.Source.Host)
+		return
+	}
+	for _, b := range bad.Bad {
+		if b.Why == BadUnreadable {
+			pf.add(CodeBadBlobs, b.Path, "restore the file, or delete the item that names it", false, "the list accepts a blob that cannot be read: nothing can carry it")
+		}
+	}
+	p.Bad = slices.Clone(bad.Bad)
+	sortBad(p.Bad)
+}
+
 // content judges what would be carried.
 func (pf *preflight) content() {
 	const shown = 20
-	for i, name := range pf.src.Missing {
+	missing := slices.DeleteFunc(slices.Clone(pf.src.Missing), func(name string) bool {
+		return slices.ContainsFunc(pf.plan.Bad, func(b BadItem) bool {
+			return b.Why == BadMissing && pf.plan.Source.Host+":"+b.Path == name
+		})
+	})
+	for i, name := range missing {
 		if i == shown {
-			pf.add(CodeMissingBlob, fmt.Sprintf("%d more", len(pf.src.Missing)-shown), "run CheckBlobConsistencyRequest for the mailbox", false, "more blobs are missing")
+			pf.add(CodeMissingBlob, fmt.Sprintf("%d more", len(missing)-shown), "run `mover scan "+pf.plan.Account.Name+"` for a list of all", false, "more blobs are missing")
 			break
 		}
-		pf.add(CodeMissingBlob, name, "restore the file, or delete the item that names it", false, "a row names this blob and the file is not there")
+		pf.add(CodeMissingBlob, name, "restore the file, or delete the item that names it; or accept it in the list of `mover scan "+pf.plan.Account.Name+"`", false, "a row names this blob and the file is not there")
 	}
-	for _, id := range slices.Sorted(maps.Keys(pf.dst.Free)) {
-		if free := pf.dst.Free[id]; slices.Contains(slices.Collect(maps.Values(pf.plan.Volumes)), id) && free < pf.src.Bytes {
-			pf.add(CodeSpace, fmt.Sprintf("%s volume %d", pf.plan.Dest.Host, id), "make room, or map the volume elsewhere", false, "%d bytes are free, the mailbox has %d", free, pf.src.Bytes)
-		}
-	}
+	pf.space()
 	pf.plan.Forecast = Forecast{Rows: pf.src.Rows, Blobs: pf.src.Blobs, Bytes: pf.src.Bytes, Lock: forecastLock(pf.src)}
 }
 
-// forecastLock estimates the lock: the rows travel inside it, read once, written once, digested twice; the files only as far as they changed.
-// Measured on a small machine that had other things to do.
+// forecastLock estimates the lock: inside it every row is digested, on both sides, and every blob's row is read; rows and files are copied
+// only as far as they changed. Several times what was measured on a small machine: others are slower, or busy.
 func forecastLock(s Survey) time.Duration {
-	const base = 2 * time.Second
-	return base + time.Duration(s.Rows)*time.Second/10000 + time.Duration(s.Blobs)*time.Second/20000
+	const base = time.Second
+	return base + time.Duration(s.Rows)*time.Second/100_000 + time.Duration(s.Blobs)*time.Second/50_000
 }
 
 // fits looks whether both ends are still what the plan was made for.
@@ -374,7 +437,7 @@ func (m *Mover) fits(ctx context.Context, p *Plan) error {
 		return err
 	}
 	for _, end := range []*End{&p.Source, &p.Dest} {
-		s := m.cfg.Stores[end.Host].Survey.Survey(ctx, SurveyRequest{AccountID: p.Account.ID, Tables: p.Tables})
+		s := m.cfg.Stores[end.Host].Survey.Survey(ctx, SurveyRequest{AccountID: p.Account.ID, Tables: p.Tables, BlobDir: end.BlobDir})
 		if len(s.Problems) > 0 {
 			return &PreflightError{Account: p.Account.Name, Problems: s.Problems}
 		}

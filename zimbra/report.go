@@ -44,6 +44,7 @@ type Report struct {
 	Blobs         FileStats          `json:"blobs"`          // copied under the lock
 	Index         FileStats          `json:"index"`
 	Checked       FileStats          `json:"checked"`
+	Bad           []BadItem          `json:"bad,omitempty"` // blobs that the plan accepts as they are
 	Steps         []StepReport       `json:"steps"`
 	Notes         []string           `json:"notes,omitempty"`
 }
@@ -84,6 +85,7 @@ func reportOf(move string, entries []Entry, st *state) *Report {
 	if m := st.plan.Source.Mailbox; m != nil {
 		r.MailboxFrom = m.ID
 	}
+	r.Bad = st.plan.Bad
 	if st.reservation != nil {
 		r.MailboxTo, r.Burnt = st.reservation.ID, st.reservation.Burnt
 	}

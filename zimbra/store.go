@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/zmlift/zmlift/filesync"
@@ -19,7 +20,7 @@ type StoreConfig struct {
 	// have to be finished. So a pool that SetMaxOpenConns limits to n carries (n-1)/3 moves at once; a limit of less than 4 carries none,
 	// and that is an error that names it. Without a limit the server's max_connections is the caller's concern.
 	DB *sql.DB
-	// Files are its disks. A move has up to four commands running there at once. They wait for each other, so there must be room for all of
+	// Files are its disks. A move has up to five commands running there at once, and now and then a sixth. They wait for each other, so there must be room for all of
 	// them where only so many run, as through a tunnel.Tunnel: its eight are enough for two moves.
 	Files filesync.Host
 	// Moves is how many moves may be under way from or to the store at once, if the pool carries them; default 2. When another one begins or
@@ -31,6 +32,14 @@ type StoreConfig struct {
 
 	Mailboxd Mailboxd // its admin service; nil: problem no-mailboxd
 	Caches   Caches   // memcached servers beside it; nil: none
+
+	// Limit bounds what all moves and scans together read from its disks; it may be changed while they run. nil is no limit. It holds in the
+	// lock as well, where little is read: a rate that is too low costs the user time.
+	Limit *filesync.Limit
+
+	// Reserve is how many bytes are to stay free on each of its volumes: a plan wants more room than that, and a copy to the store pauses
+	// while there is less. Default 256 MiB; less than 0: whatever there is may be used.
+	Reserve int64
 
 	// Code names the problem code that an error of reaching the store stands for, such as CodeHostKey or CodeLogin. "" or a nil function:
 	// CodeUnreachable.
@@ -48,8 +57,11 @@ func NewStore(c StoreConfig) *Store {
 	if c.Moves == 0 {
 		c.Moves = 2
 	}
+	if c.Reserve == 0 {
+		c.Reserve = defaultReserve
+	}
 	m := &mailstore{StoreConfig: c}
-	return &Store{Survey: m, Mailboxd: c.Mailboxd, Caches: c.Caches, real: m}
+	return &Store{Survey: m, Scan: m, Mailboxd: c.Mailboxd, Caches: c.Caches, real: m}
 }
 
 // A mailstore is a real one.
@@ -107,6 +119,22 @@ func (m *mailstore) database(groups int, tables map[string]mboxdb.TablePolicy) *
 		Groups: groups, Tables: tables,
 		CreateScript: func(ctx context.Context) ([]byte, error) { return m.readFile(ctx, m.CreateDatabase) },
 	})
+}
+
+// limits are what reading from the store's disks is bound to, besides others; nil is none.
+func (m *mailstore) limits(others ...*filesync.Limit) []*filesync.Limit {
+	return slices.DeleteFunc(append(others, m.Limit), func(l *filesync.Limit) bool { return l == nil })
+}
+
+// volumes are those of the store, with the directory of a SurveyRequest in their paths.
+func (m *mailstore) volumes(ctx context.Context, db *mboxdb.DB, blobDir string) ([]mboxdb.Volume, error) {
+	vs, err := db.Volumes(ctx)
+	for i, v := range vs {
+		if v.Files() {
+			vs[i].Path = path.Join(v.Path, blobDir)
+		}
+	}
+	return vs, err
 }
 
 // readFile reads a configuration file of the store.

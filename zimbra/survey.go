@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -121,22 +122,31 @@ func (v *survey) server(ctx context.Context) bool {
 // volumes reads them, and how much room each has.
 func (v *survey) volumes(ctx context.Context) {
 	var err error
-	if v.Volumes, err = v.db.Volumes(ctx); !v.sql(err) {
+	if v.Volumes, err = v.m.volumes(ctx, v.db, v.req.BlobDir); !v.sql(err) {
 		return
 	}
 	if v.Current, err = v.db.CurrentVolumes(ctx); !v.sql(err) {
 		return
 	}
-	v.Free = map[mboxdb.VolumeID]int64{}
+	v.Free, v.FileSystems, v.Reserve = map[mboxdb.VolumeID]int64{}, map[mboxdb.VolumeID]uint64{}, max(v.m.Reserve, 0)
 	for _, vol := range v.Volumes {
 		if !vol.Files() {
 			continue
 		}
-		free, err := filesync.Free(ctx, v.m.Files.Tree(vol.Path))
+		tree := v.m.Files.Tree(vol.Path)
+		free, err := filesync.Free(ctx, tree)
+		if errors.Is(err, fs.ErrNotExist) && v.req.BlobDir != "" { // which nobody needed yet
+			tree = v.m.Files.Tree(path.Dir(vol.Path))
+			free, err = filesync.Free(ctx, tree)
+		}
+		var top filesync.Entry
+		if err == nil {
+			top, err = filesync.Stat(ctx, tree, ".")
+		}
 		var exit interface{ ExitCode() int }
 		switch {
 		case err == nil:
-			v.Free[vol.ID] = free
+			v.Free[vol.ID], v.FileSystems[vol.ID] = free, top.Device
 		case errors.As(err, &exit), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 			// Whether the move needs this volume is for the plan to say.
 		default:
@@ -189,7 +199,11 @@ func (v *survey) content(ctx context.Context) {
 
 func (v *survey) blobs(ctx context.Context) error {
 	vols := byID(v.Volumes)
-	have := map[string]struct{}{} // paths
+	type file struct {
+		size  int64
+		inode uint64 // 0: it has no other name
+	}
+	have := map[string]file{} // by path
 	for _, vol := range v.Volumes {
 		if _, ok := v.Free[vol.ID]; !ok {
 			continue
@@ -205,52 +219,86 @@ func (v *survey) blobs(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if !e.IsDir() {
-				have[path.Join(tree.String(), e.Name)] = struct{}{}
-				v.Bytes += e.Size
+			if e.IsDir() {
+				continue
 			}
+			v.Bytes += e.Size
+			if vol.Type == mboxdb.Index {
+				if vol.ID == v.Mailbox.IndexVolume && strings.HasPrefix(e.Name, "index/") {
+					v.IndexBytes += onDisk(e.Size)
+				}
+				continue
+			}
+			f := file{size: e.Size}
+			if e.Links > 1 {
+				f.inode = e.Inode
+			}
+			have[path.Join(tree.String(), e.Name)] = f
 		}
 	}
+	v.Need = map[mboxdb.VolumeID]int64{}
+	type inode struct {
+		volume mboxdb.VolumeID
+		inode  uint64
+	}
+	counted := map[inode]bool{}
+	twice := map[string]bool{} // a file that several rows name: the one before, as rows of an item come together
+	var item uint32
 	var missing []string
-	err := v.demanded(ctx, vols, func(name string) {
+	err := v.demanded(ctx, vols, func(b mboxdb.Blob, name string) {
 		v.Blobs++
-		if _, ok := have[name]; !ok {
+		if b.Item != item {
+			item = b.Item
+			clear(twice)
+		}
+		f, ok := have[name]
+		in := inode{b.Volume, f.inode}
+		switch {
+		case !ok:
 			missing = append(missing, name)
+		case twice[name] || f.inode != 0 && counted[in]:
+		default:
+			v.Need[b.Volume] += onDisk(f.size)
+		}
+		twice[name] = true
+		if f.inode != 0 {
+			counted[in] = true
 		}
 	})
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	// A live user deletes: only what a row still demands is missing, if the file has not come meanwhile.
-	still := map[string]struct{}{}
-	if err := v.demanded(ctx, vols, func(name string) { still[name] = struct{}{} }); err != nil {
-		return err
-	}
-	slices.Sort(missing)
-	for _, name := range slices.Compact(missing) {
-		if _, ok := still[name]; !ok {
-			continue
-		}
-		ok, err := exists(ctx, v.m.Files.Tree(path.Dir(path.Dir(path.Dir(name)))), path.Join(path.Base(path.Dir(path.Dir(name))), path.Base(path.Dir(name)), path.Base(name)))
+	// A live user deletes: what is missing now, and what a row demands after that, is missing.
+	gone := map[string]struct{}{}
+	for _, name := range missing {
+		dir := path.Dir(path.Dir(path.Dir(name)))
+		ok, err := exists(ctx, v.m.Files.Tree(dir), strings.TrimPrefix(name, dir+"/"))
 		if err != nil {
 			return err
 		}
 		if !ok {
-			v.Missing = append(v.Missing, v.m.Host+":"+name)
+			gone[name] = struct{}{}
 		}
 	}
-	return nil
+	err = v.demanded(ctx, vols, func(_ mboxdb.Blob, name string) {
+		if _, ok := gone[name]; ok {
+			delete(gone, name)
+			v.Missing = append(v.Missing, v.m.Host+":"+name)
+		}
+	})
+	slices.Sort(v.Missing)
+	return err
 }
 
-// demanded calls f with the path of every blob that a row names, on the volumes that there are.
-func (v *survey) demanded(ctx context.Context, vols map[mboxdb.VolumeID]mboxdb.Volume, f func(path string)) error {
+// demanded calls f with every blob, and its path, that a row names, on the volumes that there are.
+func (v *survey) demanded(ctx context.Context, vols map[mboxdb.VolumeID]mboxdb.Volume, f func(b mboxdb.Blob, path string)) error {
 	for b, err := range v.db.Blobs(ctx, *v.Mailbox) {
 		if err != nil {
 			return err
 		}
 		if _, ok := v.Free[b.Volume]; ok {
 			vol := vols[b.Volume]
-			f(path.Join(vol.Path, vol.MailboxDir(v.Mailbox.ID), vol.BlobName(b.Item, b.ModContent)))
+			f(b, path.Join(vol.Path, vol.MailboxDir(v.Mailbox.ID), vol.BlobName(b.Item, b.ModContent)))
 		}
 	}
 	return nil
