@@ -27,6 +27,7 @@ type app struct {
 	args     *arguments
 	mu       sync.Mutex
 	goOn     string // the command that goes on with what is under way
+	stores   map[string]*storeConfig
 	progress *progress
 }
 
@@ -80,7 +81,7 @@ func (a *app) command(verb, account string) string {
 }
 
 // interruptible ends ctx at the first signal, and the program at the second. A hang-up ends ctx only, however often it comes: the terminal
-// of somebody who has gone sends several.
+// of somebody who has gone sends several. SIGUSR1 only has the configuration read again.
 func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	end := make(chan struct{})
@@ -93,6 +94,8 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 				return
 			case sig := <-a.signals:
 				switch {
+				case sig == syscall.SIGUSR1:
+					a.reread()
 				case !stopping:
 					fmt.Fprintf(a.err, "\nmover: %v: stopping; a user who is locked out is let in first (once more: stop at once)\n", sig)
 					cancel()
@@ -104,6 +107,27 @@ func (a *app) interruptible(ctx context.Context) (context.Context, func()) {
 		}
 	})
 	return ctx, func() { close(end); wg.Wait(); cancel() }
+}
+
+// reread has rates and priorities follow the configuration file as it is now. Where that has mistakes, everything stays as it is.
+func (a *app) reread() {
+	a.mu.Lock()
+	stores := a.stores
+	a.mu.Unlock()
+	if stores == nil {
+		return // the file is about to be read
+	}
+	c, err := readConfig(a.args.config, a.getenv)
+	if err != nil {
+		fmt.Fprintf(a.err, "\nmover: rates and priorities stay as they are: %v\n", err)
+		return
+	}
+	for host, s := range stores {
+		if now := c.stores[host]; now != nil {
+			s.spare(now.spares)
+		}
+	}
+	fmt.Fprintf(a.err, "\nmover: rates and priorities are now those of %s\n", a.args.config)
 }
 
 // abandon ends the program at once. The journal knows everything that the next run must know.

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/zmlift/zmlift/zimbra"
 )
 
 const defaultConfig = "/etc/zmlift/mover.toml"
@@ -20,6 +22,9 @@ type arguments struct {
 	to      string
 	config  string
 	accept  []string
+	bad     string // a file with bad blobs that are accepted
+	limit   int    // of bad blobs that a scan looks for
+	noIndex bool
 	keep    bool
 	json    bool
 }
@@ -41,8 +46,11 @@ func verbs() []*verb {
 		{name: "plan", run: (*session).plan, to: true,
 			short: "say what a move would do and what stands against it; changes nothing",
 			long:  helpPlan},
+		{name: "scan", run: (*session).scan,
+			short: "compare every blob of an account with its row, where it lives; changes nothing",
+			long:  helpScan},
 		{name: "presync", run: (*session).presync, to: true,
-			short: "begin a move: copy the files ahead while the user works",
+			short: "begin a move: copy files and rows ahead while the user works",
 			long:  helpPresync},
 		{name: "move", run: (*session).move, to: true, keep: true,
 			short: "move the mailbox, or go on with a move that was interrupted",
@@ -125,6 +133,8 @@ func (v *verb) parse(argv []string) (*arguments, error) {
 		return nil, errors.New("no account")
 	case args.to == "" && v.to:
 		return nil, errors.New("no --to STORE")
+	case v.name == "scan" && args.limit < 1:
+		return nil, errors.New("--limit is less than 1")
 	case args.config == "":
 		return nil, errors.New("--config is empty")
 	}
@@ -145,6 +155,13 @@ func (v *verb) flags(args *arguments) *flag.FlagSet {
 		args.accept = append(args.accept, code)
 		return nil
 	})
+	if v.to {
+		fs.StringVar(&args.bad, "accept-bad", "", "")
+		fs.BoolVar(&args.noIndex, "no-index", false, "")
+	}
+	if v.name == "scan" {
+		fs.IntVar(&args.limit, "limit", zimbra.ScanLimit, "")
+	}
 	if v.keep {
 		fs.BoolVar(&args.keep, "keep", false, "")
 	}

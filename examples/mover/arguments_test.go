@@ -60,7 +60,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"status", "--config", ""}, "status: --config is empty; see `mover status --help`"},
 		{[]string{"move", "a", "--to", "b", "--accept", "x,y"},
 			"move: invalid value \"x,y\" for flag -accept: want the code of one problem; repeat --accept for more; see `mover move --help`"},
-		{[]string{"status", "--config", "/nonexistent/mover.toml"}, "configuration: open /nonexistent/mover.toml: no such file or directory"},
+		{[]string{"status", "--config", "/nonexistent/mover.toml"}, "configuration: open /nonexistent/mover.toml: no such file or directory: copy examples/mover/mover.example.toml there and fill it in, or name yours with --config"},
 	} {
 		var out, err buffer
 		code := (&app{out: &out, err: &err, getenv: getenv}).run(t.Context(), test.argv)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -71,13 +73,13 @@ func (cl *cluster) store(host string, s *storeConfig) (*zimbra.Store, error) {
 	db := s.mysql.Clone()
 	files := filesync.Local()
 	if s.ssh != nil {
-		t, err := tunnel.New(*s.ssh)
+		t, err := tunnel.New(s.ssh...)
 		if err != nil {
 			return nil, err
 		}
 		cl.closers = append(cl.closers, t.Close)
 		db.DialFunc = t.DialContext
-		files = filesync.Remote(t, nil)
+		files = filesync.Remote(t, &filesync.RemoteOptions{Priority: s.priority})
 	}
 	db.Passwd = s.password.Reveal()
 	pool, err := openPool(db)
@@ -87,6 +89,7 @@ func (cl *cluster) store(host string, s *storeConfig) (*zimbra.Store, error) {
 	cl.closers = append(cl.closers, pool.Close)
 	return zimbra.NewStore(zimbra.StoreConfig{
 		Host: host, DB: pool, Files: files, Localconfig: s.localconfig, CreateDatabase: s.createDB, Code: problemCode,
+		Limit: s.limit, Reserve: s.spares.reserve,
 	}), nil
 }
 
@@ -110,11 +113,30 @@ func openPool(c *mysql.Config) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool := sql.OpenDB(connector)
+	pool := sql.OpenDB(impatient{connector, c.Timeout, c.Addr})
 	pool.SetMaxOpenConns(4)
 	pool.SetMaxIdleConns(4)
 	pool.SetConnMaxIdleTime(30 * time.Second)
 	return pool, nil
+}
+
+// impatient limits the whole of connecting, not only the dialling as the driver does. A server whose queue of connections is full may forget
+// one that the client takes for made; as it is the server that speaks first, both would wait.
+type impatient struct {
+	driver.Connector
+	limit time.Duration
+	addr  string
+}
+
+func (c impatient) Connect(ctx context.Context) (driver.Conn, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.limit,
+		fmt.Errorf("connecting to the database server %s: it did not let us in within %v", c.addr, c.limit))
+	defer cancel()
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return conn, err
 }
 
 // problemCode says which problem of a plan an error of reaching a store is.

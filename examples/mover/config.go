@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/zmlift/zmlift/filesync"
 	"github.com/zmlift/zmlift/ldapattr"
 	"github.com/zmlift/zmlift/tunnel"
 )
@@ -42,16 +45,30 @@ type adminConfig struct {
 type storeConfig struct {
 	mysql       *mysql.Config // without the password
 	password    ldapattr.Secret
-	localconfig string // "": the store's usual place
-	createDB    string // the same
-	ssh         *tunnel.Host
+	localconfig string        // "": the store's usual place
+	createDB    string        // the same
+	ssh         []tunnel.Host // jump hosts first; nil: it is this machine
 	adminURL    string
 	memcached   []string
+	spares      spares
+	limit       *filesync.Limit    // these two are as spares says, and may follow the file later
+	priority    *filesync.Priority // of its commands
+}
+
+// spares is what moves may take of a store.
+type spares struct {
+	rate    filesync.Schedule
+	nice    int
+	ionice  string
+	reserve int64 // bytes that stay free; 0 is the library's own
 }
 
 // readConfig reads a configuration file. The error is a *configError with all mistakes of the file at once, or says why the file cannot be read.
 func readConfig(name string, getenv func(string) string) (*config, error) {
 	text, err := readPrivate(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("configuration: %w: copy examples/mover/mover.example.toml there and fill it in, or name yours with --config", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
@@ -149,6 +166,8 @@ func (c *config) readStore(name string, t *table) *storeConfig {
 		localconfig: t.file("localconfig_file"), createDB: t.file("create_database_file"),
 		ssh: readSSH(t), adminURL: t.text("admin_url"), memcached: t.list("memcached"),
 	}
+	s.spares, s.limit, s.priority = readSpares(t), &filesync.Limit{}, &filesync.Priority{}
+	s.spare(s.spares)
 	if s.adminURL == "" {
 		s.adminURL = "https://" + name + ":7071/"
 	}
@@ -165,6 +184,38 @@ func (c *config) readStore(name string, t *table) *storeConfig {
 	}
 	t.rest()
 	return s
+}
+
+// readSpares notes what is wrong with them.
+func readSpares(t *table) (s spares) {
+	if rate := t.text("rate"); rate != "" {
+		var err error
+		if s.rate, err = filesync.ParseSchedule(rate, nil); err != nil {
+			t.wrong("rate", "%s", strings.TrimPrefix(err.Error(), "filesync: schedule: "))
+		}
+	}
+	var p filesync.Priority
+	t.value("nice", "a number from 0 to 19", &s.nice)
+	if p.Set(s.nice, "") != nil {
+		t.wrong("nice", "want a number from 0 to 19")
+		s.nice = 0
+	}
+	s.ionice = t.text("ionice")
+	if p.Set(s.nice, s.ionice) != nil {
+		t.wrong("ionice", `want "idle" or "0" to "7"`)
+	}
+	var mb int64
+	if t.value("reserve_mb", "a number of megabytes", &mb) && (mb < 1 || mb > 1e9) {
+		t.wrong("reserve_mb", "want a number of megabytes, 1 at least")
+	}
+	s.reserve = mb * 1e6
+	return s
+}
+
+// spare has what goes on follow rates and priorities, which were read without a mistake.
+func (s *storeConfig) spare(n spares) {
+	_ = s.limit.SetSchedule(n.rate)
+	_ = s.priority.Set(n.nice, n.ionice)
 }
 
 // readDSN reads mysql. No error quotes the text: somebody may have put a password there.
@@ -189,27 +240,63 @@ func readDSN(t *table) *mysql.Config {
 	return c
 }
 
-// readSSH reads how to get to the store; nil: it is this machine.
-func readSSH(t *table) *tunnel.Host {
-	dest := t.text("ssh")
-	h := &tunnel.Host{IdentityFile: t.file("identity_file"), KnownHostsFile: t.file("known_hosts_file")}
-	if dest == "" {
-		for _, key := range []string{"identity_file", "known_hosts_file"} {
-			if t.text(key) != "" {
-				t.wrong(key, "without ssh it has no effect")
+// readSSH reads how to get to the store; nil: it is this machine. A jump host is let in to with the same keys, unless ssh's configuration says
+// otherwise.
+func readSSH(t *table) []tunnel.Host {
+	dest, alias := t.text("ssh"), t.text("ssh_config_host")
+	keys := tunnel.Host{IdentityFile: t.file("identity_file"), KnownHostsFile: t.file("known_hosts_file")}
+	var agent bool
+	if t.value("ssh_agent", "true or false", &agent); agent {
+		if keys.Agent = t.r.getenv("SSH_AUTH_SOCK"); keys.Agent == "" {
+			t.wrong("ssh_agent", "there is none: SSH_AUTH_SOCK is not set")
+		}
+	}
+	encrypted := t.has("identity_passphrase") || t.has("identity_passphrase_file") || t.has("identity_passphrase_env")
+	if encrypted {
+		secret := t.secret("identity_passphrase")
+		keys.Passphrase = func(context.Context, string) ([]byte, error) { return []byte(secret.Reveal()), nil }
+	}
+	unwanted := func(why string, names ...string) {
+		for _, key := range names {
+			if t.has(key) && t.text(key) != "" {
+				t.wrong(key, "%s it has no effect", why)
 			}
+		}
+	}
+	var hosts []tunnel.Host
+	switch {
+	case dest != "" && alias != "":
+		t.wrong("ssh_config_host", "ssh is given as well; give one of them")
+		return nil
+	case alias != "":
+		unwanted("with ssh_config_host", "identity_file", "known_hosts_file")
+		var err error
+		if hosts, err = tunnel.FromConfig(alias, nil); err != nil {
+			t.wrong("ssh_config_host", "%s", strings.TrimPrefix(err.Error(), "tunnel: "))
+		}
+		for i := range hosts {
+			hosts[i].Passphrase, hosts[i].Agent = keys.Passphrase, cmp.Or(keys.Agent, hosts[i].Agent)
+		}
+		return hosts
+	case dest == "":
+		unwanted("without ssh", "identity_file", "known_hosts_file")
+		if encrypted || agent {
+			t.wrong("ssh", "missing: an agent or a passphrase has no effect without it")
 		}
 		return nil
 	}
+	h := keys
 	at := strings.LastIndexByte(dest, '@')
 	h.User, h.Addr = dest[:max(at, 0)], dest[at+1:]
 	if host, _, err := net.SplitHostPort(h.Addr); h.User == "" || h.Addr == "" || err == nil && (host == "" || !hostPort(h.Addr)) {
 		t.wrong("ssh", "want USER@HOST or USER@HOST:PORT")
 	}
 	for _, key := range []string{"identity_file", "known_hosts_file"} {
-		if !t.has(key) {
+		switch {
+		case key == "identity_file" && agent:
+		case !t.has(key):
 			t.wrong(key, "missing: ssh needs it")
-		} else if t.text(key) == "" {
+		case t.text(key) == "":
 			t.wrong(key, "is empty: ssh needs it")
 		}
 	}
@@ -219,7 +306,7 @@ func readSSH(t *table) *tunnel.Host {
 			t.wrong("identity_file", "%s %v: chmod go= %[1]s", h.IdentityFile, err)
 		}
 	}
-	return h
+	return []tunnel.Host{h}
 }
 
 func hostPort(addr string) bool {

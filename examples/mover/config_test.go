@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/zmlift/zmlift/ldapattr"
+	"github.com/zmlift/zmlift/tunnel"
 )
 
 // good is a configuration without a mistake; DIR stands for a directory with the files that it names.
@@ -63,8 +64,9 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, "one", m1.password.Reveal())
 	require.Equal(t, "three", m2.password.Reveal())
 	require.Nil(t, m1.ssh)
-	require.Equal(t, "root", m2.ssh.User)
-	require.Equal(t, "mail2.example.com", m2.ssh.Addr)
+	require.Len(t, m2.ssh, 1)
+	require.Equal(t, "root", m2.ssh[0].User)
+	require.Equal(t, "mail2.example.com", m2.ssh[0].Addr)
 	require.Equal(t, "https://mail1.example.com:7071/", m1.adminURL)
 
 	cl, err := c.connect() // nothing is dialled: these hosts do not exist
@@ -90,6 +92,34 @@ localconfig_file = "/etc/localconfig.xml"
 		`stores."mail2.example.com".memcached is not used yet: its servers are not told that an account has moved`,
 	}, c.warnings)
 	require.Equal(t, "/etc/localconfig.xml", c.stores["mail2.example.com"].localconfig)
+}
+
+func TestConfigOfSSH(t *testing.T) {
+	file := writeConfig(t, strings.NewReplacer("identity_file = \"DIR/id\"\n", "", "ssh = ", "ssh_agent = true\nidentity_passphrase = \"open sesame\"\nssh = ").
+		Replace(good))
+	c, err := readConfig(file, func(name string) string { return map[string]string{"SSH_AUTH_SOCK": "/run/agent"}[name] + getenv(name) })
+	require.NoError(t, err)
+	h := c.stores["mail2.example.com"].ssh[0]
+	require.Equal(t, "/run/agent", h.Agent)
+	passphrase, err := h.Passphrase(t.Context(), h.IdentityFile)
+	require.NoError(t, err)
+	require.Equal(t, "open sesame", string(passphrase))
+	require.NotContains(t, fmt.Sprintf("%+v", c.stores["mail2.example.com"]), "sesame")
+}
+
+func TestConfigOfSSHEntry(t *testing.T) {
+	if _, err := tunnel.FromConfig("carol@mail2.example.com", nil); err != nil {
+		t.Skipf("this machine's own configuration of ssh is not supported: %v", err)
+	}
+	file := writeConfig(t, strings.NewReplacer("identity_file = \"DIR/id\"\n", "", "known_hosts_file = \"DIR/known_hosts\"\n", "", "ssh = \"root@", "ssh_config_host = \"carol@").
+		Replace(good))
+	c, err := readConfig(file, getenv)
+	require.NoError(t, err)
+	hosts := c.stores["mail2.example.com"].ssh
+	require.Equal(t, "carol", hosts[len(hosts)-1].User)
+	cl, err := c.connect()
+	require.NoError(t, err)
+	require.NoError(t, cl.close())
 }
 
 // The example is what people copy: every key of it is one that the program knows.
@@ -118,8 +148,9 @@ func TestConfigMistakes(t *testing.T) {
 		{"unknown keys", []string{"[ldap]\n", "colour = 1\n[ldap]\nurll = \"x\"\n", "mysql_password = ", "Mysql = \"x\"\nmysql_password = "}, []string{
 			"line 2: colour: unknown key; known are admin, ldap, state_dir, stores",
 			"line 4: ldap.urll: unknown key; known are bind_dn, ca_file, password, password_env, password_file, replicas, start_tls, url",
-			`line 10: stores."mail1.example.com".Mysql: unknown key; known are admin_url, create_database_file, identity_file, known_hosts_file, ` +
-				"localconfig_file, memcached, mysql, mysql_password, mysql_password_env, mysql_password_file, ssh",
+			`line 10: stores."mail1.example.com".Mysql: unknown key; known are admin_url, create_database_file, identity_file, identity_passphrase, ` +
+				"identity_passphrase_env, identity_passphrase_file, ionice, known_hosts_file, localconfig_file, memcached, mysql, mysql_password, " +
+				"mysql_password_env, mysql_password_file, nice, rate, reserve_mb, ssh, ssh_agent, ssh_config_host",
 		}},
 		{"an unknown table", []string{"[ldap]", "[[limits]]\na = 1\n[ldap]"}, []string{
 			"line 2: limits: unknown key; known are admin, ldap, state_dir, stores",
@@ -197,6 +228,12 @@ func TestConfigMistakes(t *testing.T) {
 			`line 7: stores."mail1.example.com".mysql: a password has no place in it: use mysql_password, mysql_password_file or mysql_password_env`,
 			`line 10: stores."mail2.example.com".mysql: a password has no place in it: use mysql_password, mysql_password_file or mysql_password_env`,
 		}},
+		{"limits", []string{`"one"`, "\"one\"\nrate = \"10M always\"\nnice = 20\nionice = \"first\"\nreserve_mb = 0"}, []string{
+			`line 9: stores."mail1.example.com".rate: "10M always": "always" is no rate: want a number, or one with K, M or G`,
+			`line 10: stores."mail1.example.com".nice: want a number from 0 to 19`,
+			`line 11: stores."mail1.example.com".ionice: want "idle" or "0" to "7"`,
+			`line 12: stores."mail1.example.com".reserve_mb: want a number of megabytes, 1 at least`,
+		}},
 		{"no DSN", []string{"zimbra@tcp(127.0.0.1:7306)/", "zimbra:hunter2(@tcp(127.0.0.1"}, []string{
 			`line 7: stores."mail1.example.com".mysql: not a DSN: want USER@tcp(HOST:PORT)/`,
 			`line 10: stores."mail2.example.com".mysql: not a DSN: want USER@tcp(HOST:PORT)/`,
@@ -224,6 +261,19 @@ func TestConfigMistakes(t *testing.T) {
 		{"files without ssh", []string{"ssh = \"root@mail2.example.com\"\n", ""}, []string{
 			`line 12: stores."mail2.example.com".identity_file: without ssh it has no effect`,
 			`line 13: stores."mail2.example.com".known_hosts_file: without ssh it has no effect`,
+		}},
+		{"ssh twice", []string{"ssh = ", "ssh_config_host = \"mail2\"\nssh = "}, []string{
+			`line 12: stores."mail2.example.com".ssh_config_host: ssh is given as well; give one of them`,
+		}},
+		{"files beside an entry", []string{"ssh = \"root@mail2.example.com\"", "ssh_config_host = \"mail2\""}, []string{
+			`line 13: stores."mail2.example.com".identity_file: with ssh_config_host it has no effect`,
+			`line 14: stores."mail2.example.com".known_hosts_file: with ssh_config_host it has no effect`,
+		}},
+		{"no agent", []string{"ssh = ", "ssh_agent = true\nssh = "}, []string{
+			`line 12: stores."mail2.example.com".ssh_agent: there is none: SSH_AUTH_SOCK is not set`,
+		}},
+		{"a passphrase without ssh", []string{"[stores.\"mail2", "identity_passphrase = \"hunter2\"\n[stores.\"mail2"}, []string{
+			`line 6: stores."mail1.example.com".ssh: missing: an agent or a passphrase has no effect without it`,
 		}},
 		{"addresses", []string{"ssh = ", "admin_url = \"http://x:7071/\"\nmemcached = [\"a:1\", \"b\"]\nssh = "}, []string{
 			`line 12: stores."mail2.example.com".admin_url: want https://HOST:PORT/`,

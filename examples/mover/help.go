@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/zmlift/zmlift/zimbra"
 )
 
 // help is what mover --help prints.
@@ -47,12 +49,17 @@ func (v *verb) help() string {
 	fmt.Fprintf(&b, "mover %s: %s.\n\nUsage:\n  %s [flags]\n\n%s\nFlags:\n", v.name, v.short, usage, v.long)
 	if v.to {
 		b.WriteString("  --to STORE      the destination, by its name in [stores] (its zimbraMailHost)\n")
-	} else {
+	} else if v.name != "scan" {
 		b.WriteString("  --to STORE      only moves to this store\n")
+	} else {
+		b.WriteString("  --to STORE      taken, so that a script can pass the same flags to every verb; has no effect here\n")
+		fmt.Fprintf(&b, "  --limit N       stop after so many bad blobs; default %d\n", zimbra.ScanLimit)
 	}
 	fmt.Fprintf(&b, "  --config FILE   the configuration; default %s\n", defaultConfig)
 	if v.to {
 		b.WriteString("  --accept CODE   go on in spite of an acceptable problem, by its code; may be repeated\n")
+		b.WriteString("  --accept-bad FILE  carry the bad blobs in this list as they are; a list is what mover scan --json prints\n")
+		b.WriteString("  --no-index      leave the search index behind; the destination makes a new one afterwards\n")
 	} else {
 		b.WriteString("  --accept CODE   taken, so that a script can pass the same flags to every verb; has no effect here\n")
 	}
@@ -70,6 +77,8 @@ func (v *verb) jsonHelp() string {
 	switch v.name {
 	case "plan":
 		return `one object on standard output: {"v":1,"plan":...,"problems":[...]}`
+	case "scan":
+		return "the list on standard output, one object a line; --accept-bad takes it, with or without some of its lines"
 	case "status":
 		return "one object a line on standard output"
 	}
@@ -81,7 +90,7 @@ const helpCodes = `Exit codes:
   1  failed: nothing was changed, or all of it was rolled back; or a rollback came after the commit
   2  wrong usage or configuration
   3  a person must decide; the user may be locked out
-  4  the plan has problems; nothing was changed
+  4  the plan has problems, or a scan found bad blobs; nothing was changed
   5  not finished, and safe: the user works at the source; the same command goes on
   6  moved and in service, but a cache or a server could not be told: run mover resume
 `
@@ -94,6 +103,18 @@ Examples:
   mover plan alice@example.com --to mail2.example.com --accept no-mailboxd --json
 `
 
+const helpScan = `Every blob that a row names is compared with it, at the store where the account lives, while the user
+works. Nothing leaves the store but digests. Bad is one that is missing, empty, short, of another size, or
+has another digest. A move refuses such blobs before it locks anyone out. Repair them; or take the list,
+leave in it what may be carried as it is, and give it to plan, presync or move with --accept-bad. A blob
+that became worse or different since is not accepted.
+
+Examples:
+  mover scan alice@example.com
+  mover scan alice@example.com --json > bad.jsonl
+  mover move alice@example.com --to mail2.example.com --accept-bad bad.jsonl
+`
+
 const helpPresync = `The user notices nothing. "mover move" goes on from here, and "mover rollback" takes it back.
 
 Examples:
@@ -102,6 +123,7 @@ Examples:
 
 const helpMove = `A move of this account to this store that was begun and not ended is gone on with. After a failure
 before the commit everything is rolled back, unless --keep says otherwise or the lock only took too long.
+SIGUSR1 has rates and priorities follow the configuration file as it is then.
 Ctrl-C before the commit lets the user in again and keeps what was copied; after it the move goes on until
 the user is in service.
 

@@ -22,7 +22,7 @@ func main() {
 	// A closed pipe or terminal must not end a move half-way: writing to it just fails.
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	a := &app{out: os.Stdout, err: os.Stderr, terminal: isTerminal(os.Stderr), getenv: os.Getenv, signals: signals, exit: os.Exit}
 	os.Exit(a.run(context.Background(), os.Args[1:]))
 }

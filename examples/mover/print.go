@@ -86,12 +86,19 @@ func writePlan(w io.Writer, p *zimbra.Plan) {
 	for _, from := range slices.Sorted(maps.Keys(p.Volumes)) {
 		row("volume", "%d becomes %d", from, p.Volumes[from])
 	}
-	row("index volume", "%d", p.IndexVolume)
+	if p.NoIndex {
+		row("index", "left behind")
+	} else {
+		row("index volume", "%d", p.IndexVolume)
+	}
 	row("rows", "%d", p.Forecast.Rows)
 	row("blobs", "%d, %s", p.Forecast.Blobs, size(p.Forecast.Bytes))
 	row("expected lock", "%s", seconds(p.Forecast.Lock))
 	for _, code := range p.Accepted {
 		row("accepted", "%s", code)
+	}
+	for _, b := range p.Bad {
+		row("accepted", "blob of item %d, %s: %s", b.Item, b.Why, b.Path)
 	}
 	t.Flush()
 	fmt.Fprintln(w, "\nNo problem was found, and nothing was changed.")
@@ -108,6 +115,31 @@ func (s *session) printReport(r *zimbra.Report) {
 		return
 	}
 	writeReport(s.out, r)
+}
+
+// printScan prints what a scan found.
+func (s *session) printScan(scan *zimbra.Scan) {
+	if s.args.json {
+		if err := scan.Write(s.out); err != nil {
+			s.say("standard output: %v", err)
+		}
+	} else {
+		t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+		for _, b := range scan.Bad {
+			fmt.Fprintf(t, "%s\titem %d\tvolume %d\t%d bytes of %d\t%s\n", b.Why, b.Item, b.Volume, b.Found, b.Size, b.Path)
+		}
+		t.Flush()
+	}
+	end := counted(len(scan.Bad), "bad blob")
+	if scan.Stopped {
+		end += "; stopped at --limit, there may be more"
+	}
+	text := fmt.Sprintf("%s on %s: %d blobs looked at, %s", scan.Account.Name, scan.Host, scan.Blobs, end)
+	if s.args.json {
+		s.say("%s", text)
+		return
+	}
+	fmt.Fprintln(s.out, text)
 }
 
 // sentence says where a move stands.
@@ -153,6 +185,9 @@ func writeReport(w io.Writer, r *zimbra.Report) {
 	row("blobs in the lock", "%s", files(r.Blobs))
 	row("index in the lock", "%s", files(r.Index))
 	row("blobs checked", "%d", r.Checked.Checked)
+	for _, b := range r.Bad {
+		row("accepted as it was", "blob of item %d, %s: %s", b.Item, b.Why, b.Path)
+	}
 	t.Flush()
 
 	fmt.Fprintln(w, "\nphases")

@@ -40,6 +40,10 @@ func (p *progress) event(e zimbra.Event) {
 		p.line(e, "%-9s %-20s failed", e.Phase, e.Step)
 	case zimbra.EventAgain:
 		p.line(e, "%-9s %-20s again in %s: %s", e.Phase, e.Step, seconds(time.Duration(e.PauseMs)*time.Millisecond), e.Error)
+	case zimbra.EventPaused:
+		p.line(e, "%-9s %-20s waits: %s", e.Phase, e.Step, e.Error)
+	case zimbra.EventResumed:
+		p.line(e, "%-9s %-20s goes on", e.Phase, e.Step)
 	case zimbra.EventLocked:
 		p.line(e, "%s is locked out from here", e.Account)
 	case zimbra.EventUnlocked:

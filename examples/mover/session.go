@@ -33,6 +33,9 @@ func (a *app) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.mu.Lock()
+	a.stores = cfg.stores
+	a.mu.Unlock()
 	s := &session{app: a, cluster: cl}
 	if err := s.make(cl.config); err != nil {
 		s.close()

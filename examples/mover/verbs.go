@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"time"
 
 	"github.com/zmlift/zmlift/zimbra"
 )
@@ -10,7 +13,11 @@ import (
 // Each verb returns its exit code. What it has to say is said when it returns.
 
 func (s *session) plan(ctx context.Context) int {
-	p, err := s.mover.Plan(ctx, s.request())
+	r, err := s.request()
+	if err != nil {
+		return s.unusable(err)
+	}
+	p, err := s.mover.Plan(ctx, r)
 	var pre *zimbra.PreflightError
 	switch {
 	case errors.As(err, &pre):
@@ -23,8 +30,46 @@ func (s *session) plan(ctx context.Context) int {
 	return exitDone
 }
 
-func (s *session) request() zimbra.Request {
-	return zimbra.Request{Account: s.args.account, To: s.args.to, Accept: s.args.accept}
+// request is what a plan is asked for.
+func (s *session) request() (zimbra.Request, error) {
+	r := zimbra.Request{Account: s.args.account, To: s.args.to, Accept: s.args.accept, NoIndex: s.args.noIndex}
+	if s.args.bad == "" {
+		return r, nil
+	}
+	f, err := os.Open(s.args.bad)
+	if err != nil {
+		return r, err
+	}
+	defer f.Close()
+	if r.Bad, err = zimbra.ReadScan(f); err != nil {
+		return r, fmt.Errorf("%s: %w", s.args.bad, err)
+	}
+	return r, nil
+}
+
+// unusable says that something on the command line cannot be used.
+func (s *session) unusable(err error) int {
+	s.say("--accept-bad: %v", err)
+	return exitUsage
+}
+
+func (s *session) scan(ctx context.Context) int {
+	scan, err := s.mover.Scan(ctx, zimbra.ScanRequest{Account: s.args.account, Limit: s.args.limit, Progress: func(p zimbra.Progress) {
+		if s.progress != nil {
+			s.progress.event(zimbra.Event{Kind: zimbra.EventProgress, T: time.Now(), Step: "scan", Done: p.Done, Total: p.Total, Unit: p.Unit})
+		}
+	}})
+	if err != nil {
+		return s.before(ctx, err)
+	}
+	if s.progress != nil {
+		s.progress.clear()
+	}
+	s.printScan(scan)
+	if len(scan.Bad) > 0 || scan.Stopped {
+		return exitProblems
+	}
+	return exitDone
 }
 
 func (s *session) presync(ctx context.Context) int { return s.forward(ctx, zimbra.PhasePresync) }
@@ -41,11 +86,18 @@ func (s *session) forward(ctx context.Context, through zimbra.Phase) int {
 		}
 		s.say("the rollback of %s is done; beginning anew", st.Move)
 	case err == nil && !ended(st):
+		if s.args.bad != "" {
+			s.say("warning: --accept-bad has no effect: %s is planned already; it holds for a new move after %s", st.Move, s.command("rollback", st.Account))
+		}
 		return s.with(ctx, st, func(ctx context.Context, mv *zimbra.Move) int { return s.run(ctx, mv, through) })
 	case err != nil && !errors.Is(err, zimbra.ErrNoMove):
 		return s.before(ctx, err)
 	}
-	p, err := s.mover.Plan(ctx, s.request())
+	r, err := s.request()
+	if err != nil {
+		return s.unusable(err)
+	}
+	p, err := s.mover.Plan(ctx, r)
 	var pre *zimbra.PreflightError
 	if errors.As(err, &pre) {
 		if known := s.known(ctx, pre); known != "" && known != s.args.account {
@@ -178,7 +230,7 @@ func (s *session) rollback(ctx context.Context) int {
 		s.printEnded(ctx, st)
 		return exitDone
 	case st.Outcome == zimbra.OutcomeMoved:
-		s.say("%v: %s was moved to %s; to bring it back, move it to %s", zimbra.ErrCommitted, st.Account, st.To, st.From)
+		s.say("%v: %s was moved to %s; to bring it back, remove the old mailbox at %s and move it there", zimbra.ErrCommitted, st.Account, st.To, st.From)
 		s.printEnded(ctx, st)
 		return exitFailed
 	}
