@@ -3,7 +3,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 30s
 
-.PHONY: test demo deps lint unit race saboteurs soak fuzz fuzz-sample bench bench-rewrite bench-rows
+.PHONY: test demo deps lint unit race saboteurs soak fuzz fuzz-sample bench bench-rewrite bench-rows bench-check bench-tunnel bench-files
 
 test: deps lint ## everything, integration included; ends with which back ends ran and what was left out
 	@notes=$$(mktemp); \
@@ -38,14 +38,14 @@ soak: deps ## the long proofs: killed at every write of a journal, in every way,
 fuzz:
 	@for pkg in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
 		for f in $$(grep -rhoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $$pkg | sed 's/^func //' | sort -u); do \
-			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$pkg || exit 1; \
 		done; \
 	done
 
 # Two at a time, so that continuous integration stays short; the other targets' seeds are in go test. make fuzz gives each of all of them its time alone.
 fuzz-sample: ## each fuzz target of sqlrewrite for FUZZTIME
 	@grep -hoE '^func Fuzz[A-Za-z0-9_]*' sqlrewrite/*_test.go | sed 's/^func //' | sort -u | xargs -P 2 -I{} sh -c '\
-		said=$$(go test -run "^$$" -fuzz "^{}$$" -fuzztime $(FUZZTIME) -parallel 1 ./sqlrewrite 2>&1) || { echo "$$said"; exit 1; }; \
+		said=$$(go test -run "^$$" -fuzz "^{}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 ./sqlrewrite 2>&1) || { echo "$$said"; exit 1; }; \
 		echo "{}: $$(echo "$$said" | grep elapsed | tail -n 1)"'
 	@echo "left out: fuzzing longer than $(FUZZTIME) for each target of sqlrewrite, and the targets of other packages beyond their seeds"
 
@@ -56,5 +56,20 @@ bench:
 	go test -run '^$$' -bench . -benchmem ./...
 
 ROWS ?= 250000
-bench-rows: deps ## presync and the difference in the lock beside mariadb-dump | sed | mariadb; ROWS="25000 125000 250000" for several sizes
+bench-rows: ## presync and the difference in the lock beside other tools; ROWS="25000 125000 250000" for several sizes
+	@sh scripts/install-deps.sh mariadb-import:mariadb-client mydumper:mydumper pt-table-sync:percona-toolkit
 	ZMLIFT_BENCH_ROWS="$(ROWS)" go test -run '^$$' -bench BenchmarkRows -benchtime 1x -timeout 60m -v ./bench/rows
+
+CHECK_FILES ?= 20000
+bench-check: ## digests of all blobs on a store beside sha256sum there; lines RATIO name value
+	ZMLIFT_LAB=processes ZMLIFT_BENCH_CHECK_FILES=$(CHECK_FILES) go test -run '^$$' -bench BenchmarkCheck -benchtime 1x -timeout 60m -v ./bench/check
+
+bench-tunnel: deps ## bulk through package tunnel beside ssh with the same cipher; lines RATIO name value
+	ZMLIFT_LAB=processes go test -run '^$$' -bench BenchmarkBulk -benchtime 1x -timeout 30m -v ./bench/tunnel
+
+FILES  ?= 20000
+SECOND ?= 20000 200000
+bench-files: ## filesync beside rsync, tar through ssh and cp, as root; FILES="20000 100000" for several first copies, SECOND for second passes
+	@sh scripts/install-deps.sh
+	ZMLIFT_LAB=processes ZMLIFT_BENCH_FILES="$(FILES)" ZMLIFT_BENCH_SECOND="$(SECOND)" ZMLIFT_BENCH_RUNS="$(RUNS)" \
+		go test -run '^$$' -bench . -benchtime 1x -timeout 240m ./bench/files

@@ -39,8 +39,8 @@ func forbidden(dir, imp string, test bool) string {
 	if strings.Contains(imp, "stretchr/testify") && !test && !strings.HasSuffix(dir, "test") && !strings.HasPrefix(dir, "internal/lab") {
 		return "testify is for tests"
 	}
-	if dir == "sqlrewrite" && !test && !ours && strings.Contains(imp, ".") {
-		return "sqlrewrite imports the standard library alone"
+	if (dir == "sqlrewrite" || dir == "mboxdb/mboxverify") && !test && !ours && strings.Contains(imp, ".") {
+		return dir + " imports the standard library alone"
 	}
 	if !ours || test {
 		return ""
@@ -51,6 +51,8 @@ func forbidden(dir, imp string, test bool) string {
 		return "only tests, benchmarks and examples/lab import the lab"
 	case of == "examples":
 		return "nothing imports a program"
+	case dir == "mboxdb/mboxverify":
+		return "the second verifier shares nothing with the first"
 	case isLeaf(top) && of != top && of != "internal":
 		return "leaves import neither each other nor zimbra"
 	case top == "internal" && !strings.HasPrefix(dir, "internal/lab") && of != "internal":

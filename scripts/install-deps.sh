@@ -1,13 +1,13 @@
 #!/bin/sh
-# Gets what the lab's servers need where it is missing: MariaDB, OpenLDAP, sshd and rsync from the system's packages. No daemon of
-# theirs is started, now or at the next boot. Where nothing can be installed it says so and succeeds: the lab then uses Docker if an
-# engine answers, and integration tests say that they did not run otherwise.
+# Gets what the lab's servers need where it is missing: MariaDB, OpenLDAP, sshd and rsync from the system's packages, and what else is
+# named as PROGRAM:PACKAGE. No daemon of theirs is started, now or at the next boot. Where nothing can be installed it says so and
+# succeeds: the lab then uses Docker if an engine answers, and integration tests say that they did not run otherwise.
 set -u
 
 # MariaDB's core packages have the programs and no service.
 missing() {
 	for need in mariadbd:mariadb-server-core mariadb-install-db:mariadb-server-core mariadb:mariadb-client-core \
-		mariadb-dump:mariadb-client slapd:slapd slapadd:slapd sshd:openssh-server rsync:rsync; do
+		mariadb-dump:mariadb-client slapd:slapd slapadd:slapd sshd:openssh-server ssh:openssh-client rsync:rsync "$@"; do
 		program=${need%%:*} package=${need#*:}
 		for dir in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
 			[ -x "$dir/$program" ] && continue 2
@@ -21,7 +21,7 @@ without() {
 	exit 0
 }
 
-packages=$(missing)
+packages=$(missing "$@")
 [ -n "$packages" ] || exit 0
 [ "$(id -u)" = 0 ] || without "only root may install (sudo sh scripts/install-deps.sh)"
 command -v apt-get >/dev/null || without "no apt-get here: install what provides them"
@@ -29,7 +29,7 @@ command -v apt-get >/dev/null || without "no apt-get here: install what provides
 # One at a time: two would save each other's policy-rc.d as the one to put back.
 exec 9>/run/zmlift-install-deps.lock
 flock 9
-packages=$(missing)
+packages=$(missing "$@")
 [ -n "$packages" ] || exit 0
 echo "install-deps: installing $packages" >&2
 
@@ -57,5 +57,5 @@ fi
 for service in slapd:slapd openssh-server:ssh; do
 	case " $packages" in *" ${service%%:*} "*) update-rc.d "${service#*:}" disable >/dev/null 2>&1 ;; esac
 done
-packages=$(missing)
+packages=$(missing "$@")
 [ -z "$packages" ] || without "the packages that were installed do not have it all"
