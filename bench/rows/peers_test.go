@@ -27,7 +27,7 @@ const peerGroup = 9000
 
 // comparePeers measures other tools once each: two that copy, and one that synchronizes what changed in one row of a thousand, beside this
 // package doing the same. A tool that is missing is named and left out.
-func (m *move) comparePeers(b *testing.B, items int, first, once time.Duration) {
+func (m *move) comparePeers(b *testing.B, items int, classic, first, once time.Duration) {
 	b.Helper()
 	ctx := b.Context()
 	p := &peer{move: m, database: lab.GroupDatabase(peerGroup), server: m.dst.RootDB(b)}
@@ -56,6 +56,16 @@ func (m *move) comparePeers(b *testing.B, items int, first, once time.Duration) 
 		p.requireEqual(b)
 		fmt.Printf("%d items: %s %s\nRATIO first-copy-%s %.1f\nRATIO copied-once-%s %.1f\n", items, tool.name, took.Round(time.Millisecond),
 			tool.name, took.Seconds()/first.Seconds(), tool.name, took.Seconds()/once.Seconds())
+	}
+	if !missing([]string{"mariadb-dump", "mariadb-import"}) {
+		p.empty(b)
+		load := p.halves(b)
+		m.rest(b)
+		before := m.cpu(b)
+		took := timed(load)
+		p.requireEqual(b)
+		b.Logf("ready files: %s; %s", took, m.cpu(b).minus(before))
+		fmt.Printf("%d items: ready files %s\nRATIO pipeline-ready-files %.1f\n", items, took.Round(time.Millisecond), classic.Seconds()/took.Seconds())
 	}
 	if !missing([]string{"pt-table-sync"}) {
 		p.empty(b)
@@ -119,9 +129,26 @@ func (p *peer) fill(b *testing.B) {
 func (p *peer) tab(b *testing.B) {
 	b.Helper()
 	dir := p.dir(b)
-	p.shell(b, "export MYSQL_PWD=peer; "+client(p.src, "peer", "mariadb-dump", "--single-transaction", "--no-create-info", "--skip-triggers", "--skip-tz-utc", "--tab="+dir,
-		"--where=mailbox_id="+p.from.ID.String(), lab.GroupDatabase(p.from.Group), strings.Join(p.tables, " "))+
-		" && "+client(p.dst, "peer", "mariadb-import", "--local", "--ignore-foreign-keys", "--use-threads=2", "--silent", p.database, dir+"/*.txt"))
+	p.shell(b, "export MYSQL_PWD=peer; "+p.dumpTab(dir)+" && "+client(p.dst, "peer", "mariadb-import", "--local", "--ignore-foreign-keys", "--use-threads=2", "--silent", p.database, dir+"/*.txt"))
+}
+
+func (p *peer) dumpTab(dir string) string {
+	return client(p.src, "peer", "mariadb-dump", "--single-transaction", "--no-create-info", "--skip-triggers", "--skip-tz-utc", "--tab="+dir,
+		"--where=mailbox_id="+p.from.ID.String(), lab.GroupDatabase(p.from.Group), strings.Join(p.tables, " "))
+}
+
+// halves writes the files as tab does and cuts the large ones in two. What it returns loads the halves at the same time: nobody reads or maps rows
+// meanwhile, so that no copy can be quicker on this server.
+func (p *peer) halves(b *testing.B) (load func()) {
+	b.Helper()
+	dir := p.dir(b)
+	var loads []string
+	for _, half := range []string{"aa", "ab"} {
+		loads = append(loads, client(p.dst, "peer", "mariadb-import", "--local", "--ignore-foreign-keys", "--silent", p.database, dir+"/"+half+"/*.txt")+" &")
+	}
+	p.shell(b, "export MYSQL_PWD=peer; "+p.dumpTab(dir)+"; cd "+dir+
+		"; mkdir aa ab; for f in *.txt; do if [ $(stat -c %s $f) -lt 1000000 ]; then mv $f aa/; continue; fi; split -n l/2 $f $f.; mv $f.aa aa/$f; mv $f.ab ab/$f; done")
+	return func() { p.shell(b, "export MYSQL_PWD=peer; "+strings.Join(loads, " ")+" wait -n; wait -n") }
 }
 
 // mydumper dumps and loads the whole group, in which the mailbox is nearly alone, in two threads.
