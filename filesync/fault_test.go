@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -395,9 +396,21 @@ func TestRootRemoved(t *testing.T) {
 		for i := range 40 {
 			src.write(t, fmt.Sprintf("d/%d", i), strings.Repeat("x", 10_000))
 		}
-		time.AfterFunc(400*time.Millisecond, func() { os.Rename(dst.dir, dst.dir+"-x"); os.RemoveAll(dst.dir + "-x") })
+		removed := make(chan error)
+		go func() {
+			time.Sleep(400 * time.Millisecond)
+			err := os.Rename(dst.dir, dst.dir+"-x")
+			if err == nil {
+				err = syscall.ENOTEMPTY
+			}
+			for errors.Is(err, syscall.ENOTEMPTY) { // the writer has made something in it meanwhile
+				err = os.RemoveAll(dst.dir + "-x")
+			}
+			removed <- err
+		}()
 		_, err := filesync.Sync(t.Context(), dst.Tree, src.Tree, &filesync.Options{Rate: 200_000}) // two seconds' worth
 		require.Error(t, err)
+		require.NoError(t, <-removed)
 		require.NoDirExists(t, dst.dir)
 		require.NoDirExists(t, dst.dir+"-x")
 
