@@ -31,6 +31,8 @@ type HostKeyError struct {
 	Known       []string // fingerprints that the file has for the host; none: the host is unknown
 	Revoked     bool     // the file says that the offered key must not be used
 	Err         error    // why the file could not be read, or a certificate was refused
+
+	listed string // the name that the file has for the host, which may be without a port
 }
 
 func (e *HostKeyError) Error() string {
@@ -47,7 +49,7 @@ func (e *HostKeyError) Error() string {
 	case len(e.Known) > 0:
 		fmt.Fprintf(&b, "it offers %s, but %s has %s: the host was set up anew, or somebody stands in between; "+
 			"if its own /etc/ssh/*.pub (ssh-keygen -lf) have the offered one, remove the old with: ssh-keygen -f %[2]s -R '%[4]s', and add the new with: %[5]s",
-			offered, e.File, strings.Join(e.Known, ", "), e.Host, e.scan())
+			offered, e.File, strings.Join(e.Known, ", "), e.listed, e.scan())
 	default:
 		fmt.Fprintf(&b, "it offers %s, and %s does not know the host: "+
 			"if its own /etc/ssh/*.pub (ssh-keygen -lf) have this fingerprint, add it with: %s", offered, e.File, e.scan())

@@ -98,7 +98,8 @@ func (v *verifier) verify(_ string, _ net.Addr, key ssh.PublicKey) error {
 	if err == nil && (certified || v.isKnown(key, false)) {
 		return nil
 	}
-	e := &HostKeyError{Host: v.host, File: v.file, Algorithm: key.Type(), Fingerprint: ssh.FingerprintSHA256(key)}
+	e := &HostKeyError{Host: v.host, File: v.file, Algorithm: key.Type(), Fingerprint: ssh.FingerprintSHA256(key),
+		listed: knownhosts.Normalize(v.addr)}
 	var mismatch *knownhosts.KeyError
 	var revoked *knownhosts.RevokedError
 	switch {

@@ -54,6 +54,8 @@ func TestHostKeys(t *testing.T) {
 	h := hostOf(store(t))
 	actual, other := hostKey(t, store(t)), newEd25519().PublicKey()
 	name := knownhosts.Normalize(h.Addr)
+	bare, _, err := net.SplitHostPort(h.Addr)
+	require.NoError(t, err)
 	line := func(key ssh.PublicKey) string { return knownhosts.Line([]string{name}, key) + "\n" }
 
 	for _, test := range []struct {
@@ -64,6 +66,7 @@ func TestHostKeys(t *testing.T) {
 		{name: "unknown", file: "", want: []string{"does not know the host", "ssh-keyscan"}},
 		{name: "another host's", file: knownhosts.Line([]string{"mail7.example.com"}, actual) + "\n", want: []string{"ssh-keyscan"}},
 		{name: "changed", file: line(other), known: 1, want: []string{ssh.FingerprintSHA256(other), "ssh-keygen -f", "-R '" + name + "'"}},
+		{name: "changed, known without its port", file: knownhosts.Line([]string{bare}, other) + "\n", known: 1, want: []string{"-R '" + bare + "'", "-p "}},
 		{name: "changed, of another kind", file: line(newECDSA().PublicKey()), known: 1, want: []string{"ecdsa-sha2-nistp256"}},
 		{name: "revoked", file: line(actual) + "@revoked " + line(actual), want: []string{"revoked"}},
 	} {
@@ -87,7 +90,7 @@ func TestHostKeys(t *testing.T) {
 	h.KnownHostsFile = writeFile(t, line(other)+line(actual))
 	open(t, h) // one of two is enough
 	h.KnownHostsFile = t.TempDir()
-	_, err := tunnel.Open(t.Context(), h)
+	_, err = tunnel.Open(t.Context(), h)
 	require.ErrorIs(t, err, tunnel.ErrHostKey, "a directory is no known_hosts file")
 	h.KnownHostsFile = writeFile(t, "not a line of known_hosts\n")
 	_, err = tunnel.Open(t.Context(), h)
