@@ -16,7 +16,7 @@ func BenchmarkBlobsInLock(b *testing.B) {
 	for _, items := range []int{10_000, 50_000} {
 		b.Run(fmt.Sprint(items), func(b *testing.B) {
 			s := newSite(b, 0)
-			a, err := s.AddAccount(b.Context(), s.Stores[0], lab.AccountSpec{Name: fmt.Sprintf("inlock%d@lab.example", accounts.Add(1)), Items: items})
+			a, err := s.AddAccount(b.Context(), s.Stores[0], lab.AccountSpec{Name: address("inlock"), Items: items})
 			require.NoError(b, err)
 			p, err := s.mover.Plan(b.Context(), zimbra.Request{Account: a.Name, To: s.Stores[1].Host, Accept: []string{zimbra.CodeNoMailboxd}})
 			require.NoError(b, err)

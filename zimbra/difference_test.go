@@ -33,7 +33,7 @@ func newDiffering(t *testing.T, name string) *differing {
 		r.input = func(_ []string, stdin io.Reader) io.Reader { return &nulCounter{stdin, &d.named} }
 	}
 	var err error
-	d.a, err = s.AddAccount(t.Context(), s.Stores[0], lab.AccountSpec{Name: name + "@lab.example", Items: 100})
+	d.a, err = s.AddAccount(t.Context(), s.Stores[0], lab.AccountSpec{Name: address(name), Items: 100})
 	require.NoError(t, err)
 	p, err := s.mover.Plan(t.Context(), zimbra.Request{Account: d.a.Name, To: s.Stores[1].Host, Accept: []string{zimbra.CodeNoMailboxd}})
 	require.NoError(t, err)

@@ -115,7 +115,7 @@ func TestIndexChangesMeanwhile(t *testing.T) {
 
 func TestNoIndex(t *testing.T) {
 	s := newSite(t, 0)
-	a, err := s.AddAccount(t.Context(), s.Stores[0], lab.AccountSpec{Name: "noindex@lab.example", Items: 25})
+	a, err := s.AddAccount(t.Context(), s.Stores[0], lab.AccountSpec{Name: address("noindex"), Items: 25})
 	require.NoError(t, err)
 	p, err := s.mover.Plan(t.Context(), zimbra.Request{Account: a.Name, To: s.Stores[1].Host, Accept: []string{zimbra.CodeNoMailboxd}, NoIndex: true})
 	require.NoError(t, err)

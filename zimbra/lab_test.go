@@ -77,10 +77,13 @@ func newSiteOn(t testing.TB, l *lab.Lab, conns int, adjust ...func(*zimbra.Store
 
 var accounts atomic.Int32
 
+// address is that of a new account, however often a test runs.
+func address(name string) string { return fmt.Sprintf("%s%d@lab.example", name, accounts.Add(1)) }
+
 // plan makes an account on one store and plans its move to the other one.
 func (s *site) plan(t testing.TB, from, to *lab.Store) *zimbra.Plan {
 	t.Helper()
-	a, err := s.AddAccount(t.Context(), from, lab.AccountSpec{Name: fmt.Sprintf("zimbra%d@lab.example", accounts.Add(1)), Items: 25})
+	a, err := s.AddAccount(t.Context(), from, lab.AccountSpec{Name: address("zimbra"), Items: 25})
 	require.NoError(t, err)
 	p, err := s.mover.Plan(t.Context(), zimbra.Request{Account: a.Name, To: to.Host, Accept: []string{zimbra.CodeNoMailboxd}})
 	require.NoError(t, err)

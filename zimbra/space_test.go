@@ -38,7 +38,7 @@ func TestSpace(t *testing.T) {
 	}
 	t.Cleanup(func() { require.NoError(t, run(`umount "$1"`)) })
 	s := newSiteOn(t, l, 0, func(c *zimbra.StoreConfig) { c.Reserve = reserve })
-	a, err := s.AddAccount(t.Context(), src, lab.AccountSpec{Name: "space@lab.example", Items: 200})
+	a, err := s.AddAccount(t.Context(), src, lab.AccountSpec{Name: address("space"), Items: 200})
 	require.NoError(t, err)
 	to := mboxdb.VolumeID(id)
 	request := zimbra.Request{Account: a.Name, To: dst.Host, Accept: []string{zimbra.CodeNoMailboxd}, Volumes: map[mboxdb.VolumeID]mboxdb.VolumeID{1: to, 3: to}}

@@ -32,7 +32,7 @@ func TestVolumesDiffer(t *testing.T) {
 	s := newSiteOn(t, l, 0)
 	account := func(name string) *lab.Account {
 		t.Helper()
-		a, err := l.AddAccount(t.Context(), src, lab.AccountSpec{Name: name + "@lab.example", Items: 120})
+		a, err := l.AddAccount(t.Context(), src, lab.AccountSpec{Name: address(name), Items: 120})
 		require.NoError(t, err)
 		return a
 	}
@@ -132,7 +132,7 @@ func group(t *testing.T, s *lab.Store, id mboxdb.MailboxID) int {
 // number in front of it.
 func TestLocatorsOfExternalStores(t *testing.T) {
 	s := newSite(t, 0)
-	a, err := s.AddAccount(t.Context(), s.Stores[0], lab.AccountSpec{Name: "external@lab.example", Items: 25})
+	a, err := s.AddAccount(t.Context(), s.Stores[0], lab.AccountSpec{Name: address("external"), Items: 25})
 	require.NoError(t, err)
 	db, table := s.Stores[0].RootDB(t), lab.GroupDatabase(a.Group)+".mail_item"
 	for _, locator := range []string{"1@@bucket/key", "01", "1 ", "", "0", "256"} {
