@@ -164,6 +164,8 @@ var conformance = []struct {
 	{"the guard is lost while content is on its way", testGuardLost},
 	{"symlinks", testPlanted},
 	{"symlinks that come meanwhile", testPlantedMeanwhile},
+	{"a symlink that comes meanwhile at the source", testSourceMeanwhile},
+	{"work around the files", testWork},
 	{"names", testBadNames},
 	{"vanishing", testVanishes},
 	{"growing", testGrows},
@@ -474,6 +476,87 @@ func testPlantedMeanwhile(t *testing.T, w way) {
 		require.NoError(t, os.Remove(dst.dir+"/sub"))
 		heals(t, w, dst, src)
 	}
+}
+
+// The symlink takes the place of a directory on the way to a file, after the source was listed. Where it leads there is a file that looks the same.
+func testSourceMeanwhile(t *testing.T, w way) {
+	for _, dir := range []string{"sub", "-rf", "new\nline", "it's/a \"deep\" one"} {
+		for _, whole := range []bool{true, false} {
+			dst, src := w.places(t)
+			outside := src.dir + "-outside"
+			t.Cleanup(func() { os.RemoveAll(outside) })
+			when := time.Unix(1_700_000_000, 0)
+			file := dir + "/more/f"
+			src.write(t, file, "ours")
+			require.NoError(t, os.MkdirAll(outside+"/more", 0o755))
+			require.NoError(t, os.WriteFile(outside+"/more/f", []byte("else"), 0o644))
+			for _, name := range []string{src.dir + "/" + file, outside + "/more/f"} {
+				require.NoError(t, os.Chtimes(name, when, when))
+			}
+			opts := filesync.Options{Progress: once(func() {
+				require.NoError(t, os.Rename(src.dir+"/"+dir, src.dir+"-aside"))
+				t.Cleanup(func() { os.RemoveAll(src.dir + "-aside") })
+				require.NoError(t, os.Symlink(outside, src.dir+"/"+dir))
+			})}
+			var err error
+			if whole {
+				_, err = syncAll(t, w, dst, src, opts)
+			} else {
+				_, err = syncItems(t, w, dst, src, opts, file, "f")
+			}
+			require.ErrorContains(t, err, "symlink", "%q", dir)
+			require.ErrorContains(t, err, dir[:3])
+			require.Empty(t, dst.names(t), "nothing from outside arrives: %q", dir)
+			require.NoError(t, os.Remove(src.dir+"/"+dir))
+			require.NoError(t, os.Rename(src.dir+"-aside", src.dir+"/"+dir))
+			heals(t, w, dst, src)
+		}
+	}
+}
+
+// People work in the directories while files are copied from there: new files, names, times, modes and owners of directories are no change.
+func testWork(t *testing.T, w way) {
+	dst, src := w.places(t)
+	var names []string
+	for i := range 200 {
+		name := fmt.Sprintf("msg/%d/%d", i%5, i)
+		src.write(t, name, strings.Repeat(fmt.Sprint(i), 500))
+		names = append(names, name, name)
+	}
+	stop, stopped := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+			dir := fmt.Sprintf("%s/msg/%d", src.dir, i%5)
+			mine := fmt.Sprint(dir, "/mine", i)
+			owner := os.Getuid()
+			if owner == 0 {
+				owner = 1500 + i%3
+			}
+			err := errors.Join(
+				os.WriteFile(mine, []byte("x"), 0o644), os.Rename(mine, mine+".msg"), os.Remove(mine+".msg"), os.Chmod(dir, fs.FileMode(0o755-i%2*5)),
+				os.Chown(dir, owner, -1), os.Chtimes(dir, time.Time{}, time.Unix(int64(i), 0)), os.Chtimes(src.dir+"/msg", time.Time{}, time.Unix(int64(i), 0)),
+			)
+			if err != nil {
+				stopped <- err
+				return
+			}
+		}
+	}()
+	var err error
+	for i := 0; i < 5 && err == nil; i++ {
+		to, _ := w.places(t)
+		_, err = syncItems(t, w, to, src, filesync.Options{}, names...)
+	}
+	close(stop)
+	require.NoError(t, <-stopped)
+	require.NoError(t, err)
+	heals(t, w, dst, src)
 }
 
 func testBadNames(t *testing.T, w way) {

@@ -10,7 +10,8 @@ import (
 // command that looked changed nothing; batches that were finished before stay.
 var ErrGuard = errors.New("filesync: the guard's mark is missing or differs")
 
-// ErrChanged says that a source file was written while it was read, again and again. Nothing of its batch was kept.
+// ErrChanged says that a source file was written, or a directory on the way to it replaced, while it was read, again and again. Nothing of
+// its batch was kept.
 var ErrChanged = errors.New("filesync: file changed while it was read")
 
 // ErrTooLarge says that [ReadFile] met a file beyond its limit.

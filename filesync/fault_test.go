@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -345,7 +346,7 @@ func TestTruncationIsNoSuccess(t *testing.T) {
 			src.write(t, fmt.Sprint(i), strings.Repeat("\x00", 512*i))
 			dst.write(t, fmt.Sprint(i), "other")
 		}
-		for _, script := range []string{"end of listing", "exec tar -c"} {
+		for _, script := range []string{"end of listing", "tar -c"} {
 			r := &hookRunner{Runner: dial(t, l.Stores[0]), stdout: func(s string, w io.Writer) io.Writer {
 				if !strings.Contains(s, script) || strings.Contains(s, "maxdepth 0") {
 					return w
@@ -457,7 +458,7 @@ func TestVanishing(t *testing.T) {
 				}
 			}
 			r.before = func(script string) error {
-				if strings.Contains(script, "exec tar -c") {
+				if strings.Contains(script, "tar -c") {
 					os.Remove(src.dir + "/goes")
 					os.Remove(src.dir + "/l1")
 				}
@@ -478,6 +479,54 @@ func TestVanishing(t *testing.T) {
 			require.Equal(t, []string{"last", "m2", "m3", "stays"}, dst.names(t))
 			require.True(t, sameFile(t, dst.dir+"/m2", dst.dir+"/m3"))
 			require.Equal(t, "l1", dst.read(t, "m2"))
+		})
+	}
+}
+
+// meddled is a store on which something happens around each run of a command: script is sh, and has "$real" "$@" where the command is to run.
+func meddled(t *testing.T, s *lab.Store, command, script string) filesync.Host {
+	t.Helper()
+	real, err := exec.LookPath(command)
+	require.NoError(t, err)
+	dir := tempDir(t)
+	require.NoError(t, os.WriteFile(dir+"/"+command, []byte("#!/bin/sh\nreal="+real+"\n"+script), 0o755))
+	return filesync.Remote(dial(t, s), &filesync.RemoteOptions{
+		Prefix: []string{"env", "PATH=" + dir + ":" + os.Getenv("PATH")},
+		SSH:    &filesync.SSH{Addr: s.SSHAddr, User: s.SSHUser, IdentityFile: s.KeyFile, KnownHostsFile: s.KnownHostsFile},
+	})
+}
+
+// A directory of the source that is replaced after it was looked at, while the command that reads runs.
+func TestDirectoryReplaced(t *testing.T) {
+	local, far, s := sides(t, 0)[0], remoteSide(t, 1), lab.Shared(t).Stores[1]
+	for _, engine := range []struct {
+		filesync.Engine
+		command string
+	}{{filesync.Stream, "tar"}, {filesync.Rsync, "rsync"}} {
+		t.Run(string(engine.Engine), func(t *testing.T) {
+			opts := &filesync.Options{Engine: engine.Engine}
+			copying := func(script string) (dst, src place, err error) {
+				dst, src = newPlace(t, local), newPlace(t, far)
+				src.write(t, "-a\n'/sub/f", "ours")
+				src.write(t, "-a\n'/other", "ours")
+				away := tempDir(t)
+				require.NoError(t, os.WriteFile(away+"/f", []byte("else"), 0o644))
+				host := meddled(t, s, engine.command, fmt.Sprintf(`cd '%s'/-a*; away='%s'`, src.dir, away)+"\n"+script+"\n"+`cd '`+src.dir+`'; exec "$real" "$@"`)
+				_, err = filesync.Sync(t.Context(), dst.Tree, host.Tree(src.dir), opts)
+				return dst, src, err
+			}
+			dst, _, err := copying(`[ -L sub ] || { mv sub "$away/was"; ln -s "$away" sub; }`)
+			require.ErrorContains(t, err, "sub")
+			require.Empty(t, dst.names(t), "nothing from outside arrives")
+
+			dst, _, err = copying(`cp -Rp sub "$away/sub.$$"; mv sub "$away/was.$$"; mv "$away/sub.$$" sub`)
+			require.ErrorIs(t, err, filesync.ErrChanged)
+			require.ErrorContains(t, err, "sub")
+			require.Empty(t, dst.names(t))
+
+			dst, src, err := copying(`[ -d "$away/was" ] || { cp -Rp sub "$away/sub"; mv sub "$away/was"; mv "$away/sub" sub; }`)
+			require.NoError(t, err, "it stays after the first time")
+			require.Equal(t, src.names(t), dst.names(t))
 		})
 	}
 }

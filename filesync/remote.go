@@ -299,9 +299,10 @@ func isAbsence(line string) bool {
 		strings.HasSuffix(line, ": File removed before we read it")
 }
 
-// isChange says whether tar tells of a file that was written while it was read.
+// isChange says whether tar tells of a file that was written while it was read, or readScript of a directory.
 func isChange(line string) bool {
-	return strings.HasSuffix(line, ": file changed as we read it") || strings.Contains(line, ": File shrank by ")
+	return strings.HasSuffix(line, ": file changed as we read it") || strings.Contains(line, ": File shrank by ") ||
+		strings.HasSuffix(line, replaced)
 }
 
 // lines sorts what a command writes to stderr: accepted lines are dropped, the others kept.
@@ -332,14 +333,14 @@ func (l *lines) line(b []byte) {
 func (l *lines) close() { l.line(l.rest); l.rest = nil }
 
 // nameReader gives names to a command. The ./ in front keeps a leading dash from being an option.
-func nameReader(names []string) io.Reader {
-	var b bytes.Buffer
+func nameReader(names []string) *bytes.Buffer {
+	b := new(bytes.Buffer)
 	for _, n := range names {
 		b.WriteString("./")
 		b.WriteString(n)
 		b.WriteByte(0)
 	}
-	return &b
+	return b
 }
 
 func (h *remoteHost) read(ctx context.Context, root string, names []string, emit func(int, Entry, io.Reader) error) error {
@@ -352,6 +353,9 @@ func (h *remoteHost) read(ctx context.Context, root string, names []string, emit
 		stderr  string
 	}
 	done := make(chan outcome, 1)
+	dirs, files := nameReader(dirsAbove(names)), nameReader(names)
+	args := []string{strconv.Itoa(dirs.Len()), strconv.Itoa(files.Len())}
+	stdin := io.MultiReader(bytes.NewReader(dirs.Bytes()), files, bytes.NewReader(dirs.Bytes()))
 	go func() {
 		var o outcome
 		errs := &lines{accept: func(line string) bool {
@@ -360,7 +364,7 @@ func (h *remoteHost) read(ctx context.Context, root string, names []string, emit
 			}
 			return isChange(line) || isAbsence(line) || strings.HasSuffix(line, "Exiting with failure status due to previous errors")
 		}}
-		o.err = h.exec(ctx, readScript, root, nil, nil, nameReader(names), p, errs)
+		o.err = h.exec(ctx, readScript, root, nil, args, stdin, p, errs)
 		errs.close()
 		if err := p.flush(); o.err == nil {
 			o.err = err
@@ -368,7 +372,7 @@ func (h *remoteHost) read(ctx context.Context, root string, names []string, emit
 		o.stderr = errs.other.String()
 		code, exited := exitCode(o.err)
 		if exited && (code == 1 || code == 2) && o.stderr == "" && o.err != nil {
-			o.err = nil // absent and changed files are all it complained of
+			o.err = nil // what is absent and what changed is all it complained of
 		}
 		o.err = describe(root, o.err, o.stderr)
 		p.closeWrite(o.err) // nil is the end of the stream, which must then be a whole one

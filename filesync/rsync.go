@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os/exec"
 	"path"
@@ -229,6 +230,11 @@ func (s *run) rsyncFiles(ctx context.Context, stage string, b *batch) ([]*Entry,
 	if err := s.dst.h.prepare(ctx, s.dst.root, stage, s.opts.Guard); err != nil {
 		return nil, err
 	}
+	dirs := dirsAbove(names)
+	before, err := s.sourceDirs(ctx, dirs)
+	if err != nil {
+		return nil, err
+	}
 	leave, err := s.limit.enter(ctx)
 	if err != nil {
 		return nil, err
@@ -260,7 +266,31 @@ func (s *run) rsyncFiles(ctx context.Context, stage string, b *batch) ([]*Entry,
 	if err != nil {
 		return nil, err
 	}
+	after, err := s.sourceDirs(ctx, dirs)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range dirs {
+		if after[dir] != before[dir] {
+			return nil, changedError(s.src.root, dir)
+		}
+	}
 	return arrived, s.unchanged(ctx, b, arrived)
+}
+
+// sourceDirs says which directories dirs are, those that exist. Rsync goes through a symlink that takes the place of one, so none may be one.
+func (s *run) sourceDirs(ctx context.Context, dirs []string) (map[string]inode, error) {
+	found := map[string]inode{}
+	err := s.src.h.stat(ctx, s.src.root, dirs, func(e Entry) error {
+		if e.Mode.Type() == fs.ModeSymlink {
+			return &FileTypeError{s.src.path(e.Name), e.Mode, "a directory"}
+		}
+		if e.IsDir() {
+			found[e.Name] = e.inode()
+		}
+		return nil
+	})
+	return found, err
 }
 
 // rate is what all of them allow now; 0 is no limit.

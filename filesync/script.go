@@ -80,10 +80,39 @@ rc=$?
 printf '` + endMark + `\0'
 `
 
-// readScript reads names and writes a tar stream of them, in their order.
+// readScript reads $1 bytes of directories, $2 bytes of names, and the directories once more. It writes a tar stream of the names, in their
+// order. Tar goes through whatever stands on the way to a name. So the directories there must be none of them a symlink before, and the same
+// ones afterwards, by type, device and inode: all else about them changes where people work. One that is swapped and swapped back meanwhile
+// is not seen.
 const readScript = scriptHead + `
-exec tar -c -b 128 -f - --format=gnu --no-recursion --hard-dereference --null -T -
+dirs() { head -c "$1" | QUOTING_STYLE=escape xargs -0 -r stat -c '%F %d %i %N' --; } # a line for each, whatever its name
+before=$(dirs "$1")
+rc=$?
+[ $rc = 0 ] || [ $rc = 123 ] || exit $rc
+link="
+$before"
+case $link in *"
+symbolic link "*)
+	link=${link#*"
+symbolic link "}
+	link=${link%% -> *}
+	printf '%s is a symlink\n' "${link#* * }" >&2
+	exit 85
+esac
+head -c "$2" | tar -c -b 128 -f - --format=gnu --no-recursion --hard-dereference --null -T -
+rc=$?
+[ $rc -le 2 ] || exit $rc
+after=$(dirs "$1")
+if [ "$after" != "$before" ]; then
+	dir=$(printf '%s\n' "$before" "$after" | sort | uniq -u | tail -n 1)
+	printf '%s` + replaced + `\n' "./${dir#*./}" >&2
+	exit 1
+fi
+exit $rc
 `
+
+// replaced ends what readScript says of a directory.
+const replaced = ": directory was replaced as we read it"
 
 // putScript makes the stage $1 and extracts a tar stream inside it, in which only targets of links lie outside the stage: should the stage be
 // removed, nothing can be made any more, not even by a tar that nobody waits for. The stream's last two files are of this script's:

@@ -5,8 +5,10 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -142,6 +144,17 @@ func ancestors(name string) iter.Seq[string] {
 			}
 		}
 	}
+}
+
+// dirsAbove are the directories above names, each once, and after those above it.
+func dirsAbove(names []string) []string {
+	var above dirsSet
+	for i, name := range names {
+		if i == 0 || parent(name) != parent(names[i-1]) {
+			above.addAbove(name)
+		}
+	}
+	return slices.Sorted(maps.Keys(above))
 }
 
 // A host carries out the few things that a sync is made of. Names given to it have been checked. Its errors name the path.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,14 +32,21 @@ func TestIndexOrder(t *testing.T) {
 		if !readsTree(argv, "/index") {
 			return stdin
 		}
-		names, err := io.ReadAll(stdin)
+		input, err := io.ReadAll(stdin)
 		if err != nil {
 			t.Error(err)
 		}
+		var sizes [2]int // of the directories on the way, and of the names behind them
+		for i := range sizes {
+			if sizes[i], err = strconv.Atoi(argv[7+i]); err != nil { // sh -c SCRIPT filesync ROOT MARK CONTENT
+				t.Error(err)
+			}
+		}
+		names := input[sizes[0]:][:sizes[1]]
 		mu.Lock()
 		defer mu.Unlock()
 		read = append(read, strings.FieldsFunc(string(names), func(r rune) bool { return r == 0 }))
-		return bytes.NewReader(names)
+		return bytes.NewReader(input)
 	}
 	p := s.plan(t, s.Stores[0], s.Stores[1])
 	c := s.effects(t, p, "order")
