@@ -531,6 +531,18 @@ func TestDirectoryReplaced(t *testing.T) {
 	}
 }
 
+// A file that is written before and after rsync reads it came in a version that the source does not have.
+func TestRsyncOutdated(t *testing.T) {
+	src, dst := newPlace(t, remoteSide(t, 1)), newPlace(t, sides(t, 0)[0])
+	src.write(t, "d/f", "as listed")
+	src.write(t, "d/other", "stays")
+	host := meddled(t, lab.Shared(t).Stores[1], "rsync", fmt.Sprintf(`f='%s/d/f'; echo before >>"$f"; "$real" "$@"; rc=$?; echo after >>"$f"; exit $rc`, src.dir))
+	_, err := filesync.Sync(t.Context(), dst.Tree, host.Tree(src.dir), &filesync.Options{Engine: filesync.Rsync})
+	require.ErrorIs(t, err, filesync.ErrChanged)
+	require.ErrorContains(t, err, src.dir+"/d/f")
+	require.Empty(t, dst.names(t))
+}
+
 func TestErrorsNamePaths(t *testing.T) {
 	each(t, func(t *testing.T, p place) {
 		gone := p.dir + "/no such root"
