@@ -99,24 +99,41 @@ func TestCheck(t *testing.T) {
 	})
 }
 
-// TestCheckNamesTwice has two rows name one file: each is judged for itself.
+// TestCheckNamesTwice has several rows name one file: each is judged for itself, wherever digests are computed.
 func TestCheckNamesTwice(t *testing.T) {
-	each(t, func(t *testing.T, p place) {
-		p.write(t, "a", "x")
-		p.write(t, "z", zip(t, "x"))
-		var whys []filesync.Bad
-		for b, err := range filesync.Check(t.Context(), p.Tree, wants(
-			filesync.Want{Name: "a", SHA256: sum256("x")}, filesync.Want{Name: "a", SHA256: sum256("y")}, filesync.Want{Name: "a", SHA1: sum1("x")},
-			filesync.Want{Name: "z", SHA256: sum256("x"), Gunzip: true}, filesync.Want{Name: "z", SHA256: sum256("y"), Gunzip: true},
-			filesync.Want{Name: "z", SHA256: sum256(zip(t, "x")), Gunzip: true},
-		), nil) {
-			require.NoError(t, err)
-			whys = append(whys, b)
-		}
-		require.ElementsMatch(t, []filesync.Bad{
-			{Name: "a", Why: filesync.BadDigest, Size: 1, Content: 1}, {Name: "z", Why: filesync.BadDigest, Size: int64(len(zip(t, "x"))), Content: 1},
-		}, whys)
-	})
+	all := sides(t, 0)
+	for _, without := range []string{"perl", "sha256sum sha1sum"} {
+		far := remoteSide(t, 0)
+		far.name += " without " + without
+		far.host = filesync.Remote(dial(t, lab.Shared(t).Stores[0]), &filesync.RemoteOptions{Prefix: []string{"env", "PATH=" + toolbox(t, without)}})
+		all = append(all, far)
+	}
+	for _, s := range all {
+		t.Run(s.name, func(t *testing.T) {
+			p := newPlace(t, s)
+			p.write(t, "a", "x")
+			p.write(t, "z", zip(t, "x"))
+			require.NoError(t, os.Link(p.dir+"/a", p.dir+"/l"))
+			var got []filesync.Bad
+			for b, err := range filesync.Check(t.Context(), p.Tree, wants(
+				filesync.Want{Name: "a", SHA256: sum256("y")}, filesync.Want{Name: "a", SHA256: sum256("x")}, filesync.Want{Name: "a", SHA1: sum1("x")},
+				filesync.Want{Name: "a", SHA1: sum1("z")}, filesync.Want{Name: "a", Size: 2}, filesync.Want{Name: "a", Size: 1},
+				filesync.Want{Name: "l", SHA256: sum256("x")}, filesync.Want{Name: "l", SHA256: sum256("y")},
+				filesync.Want{Name: "z", SHA256: sum256("x"), Gunzip: true}, filesync.Want{Name: "z", SHA256: sum256("y"), Gunzip: true},
+				filesync.Want{Name: "z", SHA256: sum256(zip(t, "x")), Gunzip: true},
+				filesync.Want{Name: "gone", SHA256: sum256("x")}, filesync.Want{Name: "gone", SHA256: sum256("y"), Gunzip: true},
+			), nil) {
+				require.NoError(t, err)
+				got = append(got, b)
+			}
+			require.ElementsMatch(t, []filesync.Bad{
+				{Name: "a", Why: filesync.BadDigest, Size: 1, Content: 1}, {Name: "a", Why: filesync.BadDigest, Size: 1, Content: 1},
+				{Name: "a", Why: filesync.BadSize, Size: 1, Content: 1}, {Name: "l", Why: filesync.BadDigest, Size: 1, Content: 1},
+				{Name: "z", Why: filesync.BadDigest, Size: int64(len(zip(t, "x"))), Content: 1},
+				{Name: "gone", Why: filesync.Missing}, {Name: "gone", Why: filesync.Missing},
+			}, got)
+		})
+	}
 }
 
 func TestDigests(t *testing.T) {
