@@ -3,6 +3,7 @@ package filesync_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -541,6 +542,46 @@ func TestRsyncOutdated(t *testing.T) {
 	require.ErrorIs(t, err, filesync.ErrChanged)
 	require.ErrorContains(t, err, src.dir+"/d/f")
 	require.Empty(t, dst.names(t))
+}
+
+// What a removal left goes away, and what has its name by now stays.
+func TestRemoveRest(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		const name = "0/-1 2\n"
+		sum := sha256.Sum256([]byte(name))
+		rest := fmt.Sprintf(".filesync-removed-%x", sum[:16])
+		p.write(t, name+"/mail", "made again")
+		p.write(t, ".filesync-removed-other/mail", "of another removal")
+		for range 2 {
+			require.NoError(t, filesync.RemoveRest(t.Context(), p.Tree, name))
+			require.Equal(t, []string{".filesync-removed-other", ".filesync-removed-other/mail", "0", name, name + "/mail"}, p.names(t))
+			p.write(t, rest+"/msg/mail", "old")
+		}
+		require.NoError(t, filesync.Remove(t.Context(), p.Tree, name, nil), "that is where it puts things")
+		require.Equal(t, []string{".filesync-removed-other", ".filesync-removed-other/mail", "0"}, p.names(t))
+		require.NoError(t, os.RemoveAll(p.dir))
+		require.NoError(t, filesync.RemoveRest(t.Context(), p.Tree, name))
+		require.NoError(t, filesync.Rmdir(t.Context(), p.Tree, name))
+	})
+}
+
+func TestRmdir(t *testing.T) {
+	each(t, func(t *testing.T, p place) {
+		require.NoError(t, os.MkdirAll(p.dir+"/a/-b\n", 0o755))
+		p.write(t, "full/.hidden", "x")
+		require.NoError(t, os.Symlink("a", p.dir+"/link"))
+		before := p.names(t)
+		for _, name := range []string{"full", "a", "gone", "no/such", "full/.hidden/x"} {
+			require.NoError(t, filesync.Rmdir(t.Context(), p.Tree, name), name)
+		}
+		for _, name := range []string{"full/.hidden", "link", "link/-b\n"} {
+			require.Error(t, filesync.Rmdir(t.Context(), p.Tree, name), name)
+		}
+		require.Equal(t, before, p.names(t))
+		require.NoError(t, filesync.Rmdir(t.Context(), p.Tree, "a/-b\n"))
+		require.NoError(t, filesync.Rmdir(t.Context(), p.Tree, "a"))
+		require.Equal(t, []string{"full", "full/.hidden", "link"}, p.names(t))
+	})
 }
 
 func TestErrorsNamePaths(t *testing.T) {

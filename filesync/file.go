@@ -86,8 +86,7 @@ func Remove(ctx context.Context, t Tree, name string, opts *Options) error {
 	if err := errors.Join(t.check(), checkName(name), opts.check()); err != nil {
 		return err
 	}
-	sum := sha256.Sum256([]byte(name))
-	stage := stagePrefix + "removed-" + hex.EncodeToString(sum[:16])
+	stage := removedStage(name)
 	err := t.h.remove(ctx, t.root, name, stage, opts.Guard)
 	if errors.Is(err, ErrGuard) && within(opts.Guard.Name, name) {
 		if _, serr := Stat(ctx, t, name); errors.Is(serr, fs.ErrNotExist) {
@@ -96,6 +95,35 @@ func Remove(ctx context.Context, t Tree, name string, opts *Options) error {
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", t.path(name), err)
+	}
+	return nil
+}
+
+// removedStage is what name is called while it is being removed.
+func removedStage(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return stagePrefix + "removed-" + hex.EncodeToString(sum[:16])
+}
+
+// RemoveRest removes what a [Remove] of name left when it was cut short. What is called name now stays. That there is no rest, or no tree, is no
+// error.
+func RemoveRest(ctx context.Context, t Tree, name string) error {
+	if err := errors.Join(t.check(), checkName(name)); err != nil {
+		return err
+	}
+	if err := t.h.discard(ctx, t.root, removedStage(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the rest of %s: %w", t.path(name), err)
+	}
+	return nil
+}
+
+// Rmdir removes one directory if it is empty. One that has something in it stays, which is no error, and neither is it that it is absent.
+func Rmdir(ctx context.Context, t Tree, name string) error {
+	if err := errors.Join(t.check(), checkName(name)); err != nil {
+		return err
+	}
+	if err := t.h.rmdir(ctx, t.root, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("rmdir %s: %w", t.path(name), err)
 	}
 	return nil
 }

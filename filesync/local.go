@@ -757,3 +757,20 @@ func (localHost) mkdir(_ context.Context, root, name string) error {
 	e.ModTime = time.Time{}
 	return pathError(root, dress(r, e))
 }
+
+func (localHost) rmdir(_ context.Context, root, name string) error {
+	w, err := openWalker(root, nil)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	dir, err := w.enter(parent(name))
+	if err != nil {
+		return err
+	}
+	err = retry(func() error { return unix.Unlinkat(dir, path.Base(name), unix.AT_REMOVEDIR) })
+	if err == unix.ENOTEMPTY || err == unix.EEXIST {
+		return nil
+	}
+	return w.err("rmdir", name, err)
+}

@@ -673,3 +673,7 @@ func (h *remoteHost) writeFile(ctx context.Context, root, name, stage string, co
 func (h *remoteHost) mkdir(ctx context.Context, root, name string) error {
 	return h.call(ctx, mkdirScript, root, nil, []string{name}, nil, nil)
 }
+
+func (h *remoteHost) rmdir(ctx context.Context, root, name string) error {
+	return h.call(ctx, rmdirScript, root, nil, []string{name}, nil, nil)
+}

@@ -244,3 +244,8 @@ if ! mkdir -- "./$1"; then
 fi
 owner=$(stat -c %u:%g .) && mode=$(stat -c %a .) && chown -- "$owner" "./$1" && chmod -- "$mode" "./$1"
 `
+
+const rmdirScript = scriptHead + `
+way "./$1"
+rmdir --ignore-fail-on-non-empty -- "./$1" || { [ ! -e "./$1" ] && [ ! -L "./$1" ]; }
+`

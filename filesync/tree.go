@@ -187,6 +187,8 @@ type host interface {
 	readFile(ctx context.Context, root, name string, limit int64) ([]byte, error)
 	writeFile(ctx context.Context, root, name, stage string, content []byte, exclusive bool) error
 	mkdir(ctx context.Context, root, name string) error
+	// rmdir removes a directory that is there and empty.
+	rmdir(ctx context.Context, root, name string) error
 }
 
 // Other places for the target of a link: it is a name in the stage, or in the tree.
