@@ -71,8 +71,7 @@ func removeMark(ctx context.Context, tree filesync.Tree, mark string) error {
 	return err
 }
 
-// removeMarked removes a mailbox's directory that has that mark, or goes on with a removal that was cut short. Another mark, or none, is
-// ErrFenced.
+// removeMarked removes a mailbox's directory that has that mark. Another mark, or none, is ErrFenced.
 func removeMarked(ctx context.Context, volume filesync.Tree, dir, mark string) error {
 	guard := &filesync.Guard{Name: path.Join(dir, markName), Content: mark}
 	return guarded(filesync.Remove(ctx, volume, dir, &filesync.Options{Guard: guard}))
@@ -176,11 +175,7 @@ func (f *files) enter(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID)
 			return "", false, err
 		}
 	}
-	ok, err := exists(ctx, volume, dir)
-	if err == nil && !ok {
-		err = removeMarked(ctx, volume, dir, f.mark()) // the rest of a removal that was cut short
-	}
-	if err != nil {
+	if err := filesync.RemoveRest(ctx, volume, dir); err != nil {
 		return "", false, err
 	}
 	for _, name := range []string{path.Dir(dir), dir} {
@@ -866,6 +861,8 @@ func (f *files) Unmark(ctx context.Context) error {
 		}
 		if err == nil && marked {
 			err = removeMark(ctx, tree, found)
+		} else if err == nil {
+			err = filesync.RemoveRest(ctx, tree, markName) // of an earlier run
 		}
 		if err != nil {
 			return fmt.Errorf("unmark %s: %w", tree, err)
@@ -880,7 +877,11 @@ func (f *files) Remove(ctx context.Context, to Reservation) error {
 	}
 	f.have.forget()
 	for _, v := range f.volumes() {
-		if err := f.removeTree(ctx, v, to.ID); err != nil {
+		err := f.removeTree(ctx, v, to.ID)
+		if err == nil {
+			err = f.removeLevel(ctx, v, to.ID)
+		}
+		if err != nil {
 			return fmt.Errorf("remove %s:%s: %w", f.plan.Dest.Host, volumePath(v, to.ID), err)
 		}
 	}
@@ -889,12 +890,12 @@ func (f *files) Remove(ctx context.Context, to Reservation) error {
 
 func (f *files) removeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) error {
 	volume, dir := f.dst.Files.Tree(v.Path), v.MailboxDir(id)
-	ok, err := exists(ctx, volume, dir)
-	if err != nil {
+	if err := filesync.RemoveRest(ctx, volume, dir); err != nil {
 		return err
 	}
-	if !ok { // a removal that was cut short lies under another name: this one goes on with it
-		return removeMarked(ctx, volume, dir, f.mark())
+	ok, err := exists(ctx, volume, dir)
+	if err != nil || !ok {
+		return err
 	}
 	tree := f.dst.Files.Tree(volumePath(v, id))
 	found, marked, err := readMark(ctx, tree)
@@ -918,6 +919,17 @@ func (f *files) removeTree(ctx context.Context, v mboxdb.Volume, id mboxdb.Mailb
 		return err
 	}
 	return removeMarked(ctx, volume, dir, f.mark())
+}
+
+// removeLevel removes the level for the server id from a volume if nobody has anything in it: mailboxd makes it again when it needs it.
+func (f *files) removeLevel(ctx context.Context, v mboxdb.Volume, id mboxdb.MailboxID) error {
+	if f.plan.Dest.BlobDir == "" {
+		return nil
+	}
+	if err := filesync.Rmdir(ctx, f.dst.Files.Tree(v.Path), path.Dir(v.MailboxDir(id))); err != nil {
+		return err
+	}
+	return filesync.Rmdir(ctx, f.dst.Files.Tree(path.Dir(v.Path)), f.plan.Dest.BlobDir)
 }
 
 // guarded turns a mark that is no longer ours into ErrFenced.

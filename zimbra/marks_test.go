@@ -1,9 +1,12 @@
 package zimbra_test
 
 import (
+	"bytes"
 	"crypto/rand"
+	"errors"
 	"io/fs"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -286,6 +289,148 @@ func TestStaleMark(t *testing.T) {
 			m.have(t, "mail", "whose?")
 		})
 	}
+}
+
+var errCut = errors.New("the connection is gone")
+
+// cut has removals of anything that is called base come only so far as to rename it, until the function it returns is called.
+func (m *marked) cut(t *testing.T, base string) (mend func()) {
+	const root, name, stage = 4, 7, 8 // sh -c SCRIPT filesync ROOT MARK CONTENT NAME STAGE
+	m.dest.answer = func(argv []string) (string, error, bool) {
+		if len(argv) != stage+1 || path.Base(argv[name]) != base || !strings.Contains(argv[stage], "-removed-") {
+			return "", nil, false
+		}
+		mv := []string{"mv", "-T", argv[root] + "/" + argv[name], argv[root] + "/" + argv[stage]}
+		require.NoError(t, m.dest.Runner.Run(t.Context(), mv, strings.NewReader(""), new(bytes.Buffer), new(bytes.Buffer)))
+		return "", errCut, true
+	}
+	mend = func() { m.dest.answer = nil }
+	t.Cleanup(mend)
+	return mend
+}
+
+// rests are what removals left on the volumes that the move uses.
+func (m *marked) rests(t *testing.T) string {
+	t.Helper()
+	var out bytes.Buffer
+	for _, v := range m.p.Dest.Volumes {
+		require.NoError(t, m.dest.Runner.Run(t.Context(), []string{"find", v.Path, "-name", ".filesync-*"}, strings.NewReader(""), &out, &out))
+	}
+	return out.String()
+}
+
+// A removal that was cut short is gone on with by the next run and by a rollback, also where somebody made the directory again meanwhile.
+func TestRemovalCutShort(t *testing.T) {
+	all := newMarked(t)
+	stale := func(t *testing.T) *marked {
+		m := all.another()
+		x := m.run(t, "x", 1)
+		x.make(t)
+		m.put(t, "mail", "of an ended move")
+		require.NoError(t, x.Fence.End(t.Context()))
+		y := m.run(t, "y", 2)
+		mend := m.cut(t, m.id.String())
+		require.ErrorIs(t, y.Files.Make(t.Context(), y.to), errCut)
+		mend()
+		require.NotEmpty(t, m.rests(t))
+		return m
+	}
+	again := func(t *testing.T, m *marked) {
+		tree := m.trees()[0]
+		require.NoError(t, filesync.Mkdir(t.Context(), filesync.Remote(m.dest.Runner, nil).Tree(path.Dir(tree.String())), path.Base(tree.String())))
+	}
+	for name, meanwhile := range map[string]func(*testing.T, *marked){"nothing": func(*testing.T, *marked) {}, "made again": again} {
+		t.Run(name, func(t *testing.T) {
+			t.Run("next run", func(t *testing.T) {
+				m := stale(t)
+				meanwhile(t, m)
+				m.run(t, "y", 3).make(t)
+				require.Empty(t, m.rests(t))
+				m.have(t, markName, "y 3\n")
+				m.have(t, "mail", "")
+			})
+			t.Run("rollback", func(t *testing.T) {
+				m := stale(t)
+				meanwhile(t, m)
+				m.run(t, "y", 3).rollBack(t)
+				require.Empty(t, m.rests(t))
+				// What the removal did not come to has the mark of another move still: its next run removes it.
+				m.run(t, "z", 4).make(t)
+				m.have(t, markName, "z 4\n")
+				m.have(t, "mail", "")
+			})
+		})
+	}
+	t.Run("a mark", func(t *testing.T) {
+		m := all.another()
+		x := m.run(t, "x", 1)
+		x.make(t)
+		mend := m.cut(t, markName)
+		require.ErrorIs(t, x.Files.Unmark(t.Context()), errCut)
+		mend()
+		require.NotEmpty(t, m.rests(t))
+		require.NoError(t, x.Files.Unmark(t.Context()))
+		require.Empty(t, m.rests(t))
+		m.have(t, markName, "")
+	})
+}
+
+// A rollback takes away the level for the server id, if nobody has anything there.
+func TestLevelRemoved(t *testing.T) {
+	all := newMarked(t)
+	leveled := func() *marked {
+		m := all.another()
+		m.p.Dest.BlobDir = strings.ToLower(rand.Text())
+		m.p.Dest.Volumes = slices.Clone(m.p.Dest.Volumes)
+		for i, v := range m.p.Dest.Volumes {
+			m.p.Dest.Volumes[i].Path = path.Join(v.Path, m.p.Dest.BlobDir)
+		}
+		return m
+	}
+	levels := func(t *testing.T, m *marked) (there int) {
+		t.Helper()
+		for _, v := range m.p.Dest.Volumes {
+			_, err := filesync.Stat(t.Context(), filesync.Remote(m.dest.Runner, nil).Tree(path.Dir(v.Path)), m.p.Dest.BlobDir)
+			if err == nil {
+				there++
+			} else {
+				require.ErrorIs(t, err, fs.ErrNotExist)
+			}
+		}
+		return there
+	}
+	t.Run("empty", func(t *testing.T) {
+		m := leveled()
+		r := m.run(t, "x", 1)
+		r.make(t)
+		m.put(t, "mail", "copied")
+		require.Equal(t, len(m.trees()), levels(t, m))
+		require.NoError(t, r.Files.Remove(t.Context(), r.to))
+		require.Zero(t, levels(t, m))
+		r.rollBack(t) // once more
+		require.Zero(t, levels(t, m))
+		m.run(t, "y", 2).make(t)
+	})
+	t.Run("never made", func(t *testing.T) {
+		m := leveled()
+		m.run(t, "x", 1).rollBack(t)
+		require.Zero(t, levels(t, m))
+	})
+	t.Run("another's", func(t *testing.T) {
+		m := leveled()
+		r := m.run(t, "x", 1)
+		r.make(t)
+		for _, tree := range m.trees() {
+			group := filesync.Remote(m.dest.Runner, nil).Tree(path.Dir(tree.String()))
+			require.NoError(t, filesync.Mkdir(t.Context(), group, "another's"))
+		}
+		r.rollBack(t)
+		for _, tree := range m.trees() {
+			_, err := filesync.Stat(t.Context(), filesync.Remote(m.dest.Runner, nil).Tree(path.Dir(tree.String())), "another's")
+			require.NoError(t, err)
+		}
+		m.have(t, markName, "")
+	})
 }
 
 // Where the account has a mailbox, its directories stay, whatever mark is in them.
