@@ -57,13 +57,15 @@ type sizes struct {
 	load   int   // that go by LOAD DATA, at least: it needs two round trips more than INSERT
 }
 
+var usual = sizes{digest: 5000, atOnce: 4000, write: 4000, load: 200}
+
 // NewCopy returns the copy of from, which is what Find returned at the source, to the id that Reserve returned at the destination. It does
 // no I/O; the error names every mistake in its arguments.
 func NewCopy(dst, src *DB, to, from Mailbox, opts *CopyOptions) (*Copy, error) {
 	if opts == nil {
 		opts = &CopyOptions{}
 	}
-	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: sizes{digest: 5000, atOnce: 4000, write: 4000, load: 200}}
+	c := &Copy{dst: dst, src: src, to: to, from: from, opt: *opts, sizes: usual}
 	c.dump = func(ctx context.Context, w io.Writer, want func(Table) bool) error {
 		_, err := src.dump(ctx, w, from, want, &dumpWriter{})
 		return err

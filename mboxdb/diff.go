@@ -214,14 +214,17 @@ func (c *Copy) current(d *Difference) error {
 // settled waits for transactions of this claim that nobody waits for any more, as after a connection that broke during a commit.
 func (c *Copy) settled(ctx context.Context) error {
 	return c.dst.writing(ctx, func(s *session) error {
-		return s.inTx(ctx, func(tx *sql.Tx) error {
-			claim, err := c.opt.Claim.checked()
-			if err == nil {
-				_, err = fencedRow(ctx, tx, sqlMoveForUpdate, claim)
-			}
-			return err
-		})
+		return s.inTx(ctx, func(tx *sql.Tx) error { return c.alone(ctx, tx) })
 	})
+}
+
+// alone is settled within a transaction. Until that ends there is no other one of this claim.
+func (c *Copy) alone(ctx context.Context, tx querier) error {
+	claim, err := c.opt.Claim.checked()
+	if err == nil {
+		_, err = fencedRow(ctx, tx, sqlMoveForUpdate, claim)
+	}
+	return err
 }
 
 func (c *Copy) diff(ctx context.Context) (*Difference, error) {

@@ -22,9 +22,13 @@ const commentLength = 255
 // and change_checkpoint, which are raised where the rows have higher numbers, and never lowered. After the commit it forces the server's
 // log to disk.
 //
-// Published by this copy already: Publish compares and forces again, and changes nothing else. ErrExists says that another mailbox has the
-// id or that the account has another mailbox there; a *MismatchError what is not equal, and then nothing was published by this call. After
-// an error of the commit itself or of the forcing the mailbox may be published: call Publish again, or Unpublish.
+// Published by this copy already: Publish compares and forces again, and changes nothing else. A connection that is lost, or a statement that is
+// killed, is no error by itself: Publish begins again, and where only the commit's answer was lost, it finds the mailbox row as it was meant, and
+// is done.
+//
+// ErrExists says that another mailbox has the id or that the account has another mailbox there; a *MismatchError what is not equal. Then nothing was
+// published by this call, unless the error is ErrPublished too: the commit has happened, its answer was lost, and somebody has changed the mailbox
+// row since. After any other error the mailbox may be published: call Publish again, or Unpublish.
 func (c *Copy) Publish(ctx context.Context) ([]TableProof, error) {
 	proofs, err := c.publish(ctx)
 	if err != nil {
@@ -38,42 +42,84 @@ func (c *Copy) publish(ctx context.Context) ([]TableProof, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := c.dst.write(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
 	var proofs []TableProof
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		published, err := c.guard(ctx, tx)
+	var tried mailboxRow // meant by an attempt that went as far as its commit; nil: none did
+	var up uptime
+	err = c.dst.writing(ctx, func(s *session) error {
+		if err := up.goesOn(ctx, s); err != nil {
+			return err
+		}
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := c.alone(ctx, tx); err != nil {
+				return err
+			}
+			published, err := c.guard(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if published && tried != nil {
+				return c.committed(ctx, tx, dstTables, tried)
+			}
+			if err := c.checkVolumes(ctx, tx); err != nil {
+				return err
+			}
+			row, err := c.intended(ctx, tx, srcTables, dstTables)
+			if err != nil {
+				return err
+			}
+			if !published {
+				if _, err := c.writeZimbra(ctx, tx, only(dstTables, Table.inZimbra)); err != nil {
+					return err
+				}
+				if err := c.intend(ctx, tx, row); err != nil {
+					return err
+				}
+			}
+			if err := c.removeDeletedAccount(ctx, tx); err != nil {
+				return err
+			}
+			if proofs, err = c.compare(ctx, tx, only(srcTables, Table.inZimbra), only(dstTables, Table.inZimbra), row); err == nil {
+				tried = row
+			}
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		if err := c.checkVolumes(ctx, tx); err != nil {
-			return err
-		}
-		row, err := c.intended(ctx, tx, srcTables, dstTables)
-		if err != nil {
-			return err
-		}
-		if !published {
-			if _, err := c.writeZimbra(ctx, tx, only(dstTables, Table.inZimbra)); err != nil {
-				return err
-			}
-			if err := c.intend(ctx, tx, row); err != nil {
-				return err
-			}
-		}
-		if err := c.removeDeletedAccount(ctx, tx); err != nil {
-			return err
-		}
-		proofs, err = c.compare(ctx, tx, only(srcTables, Table.inZimbra), only(dstTables, Table.inZimbra), row)
-		return err
+		return force(ctx, s, c.opt.Claim.AccountID)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return proofs, force(ctx, s, c.opt.Claim.AccountID)
+	return proofs, nil
+}
+
+// An uptime is for how many seconds a server was up when it was last asked.
+type uptime int64
+
+// goesOn says whether the server is still the one that was asked before. One that crashes loses its last second, and with it rows that were proven.
+func (u *uptime) goesOn(ctx context.Context, q querier) error {
+	var name string
+	var now uptime
+	if err := scan(ctx, q, sqlUptime, nil, &name, &now); err != nil {
+		return fmt.Errorf("uptime: %w", err)
+	}
+	if now < *u {
+		return errors.New("the server was restarted: rows that were proven may be gone")
+	}
+	*u = now
+	return nil
+}
+
+// committed says whether the mailbox row that is there is the one that an earlier attempt of this call was about to commit. All that was in its
+// transaction is there with it.
+func (c *Copy) committed(ctx context.Context, q querier, tables []Table, tried mailboxRow) error {
+	m, err := c.compareMailbox(ctx, q, tables, tried)
+	if err == nil && len(m.Keys) > 0 {
+		m.Source, m.Dest = 1, 1
+		err = fmt.Errorf("mailbox %d: %w: %w", c.to.ID, ErrPublished, &MismatchError{Tables: []TableMismatch{m}})
+	}
+	return err
 }
 
 // A mailboxRow is a row of zimbra.mailbox: columns to values, all as text.

@@ -201,25 +201,6 @@ func TestPublishCompares(t *testing.T) {
 	m.leave(t)
 }
 
-// A commit whose answer is lost may have happened; asked again, Publish finds out.
-func TestPublishWhoseAnswerIsLost(t *testing.T) {
-	ctx := t.Context()
-	m := loaded(t, 25)
-	db, lost := lossy(t, m.dst, 1)
-	opt := m.opt
-	c, err := mboxdb.NewCopy(db, m.srcDB, m.to, m.from, &opt)
-	require.NoError(t, err)
-	_, err = c.Publish(ctx)
-	require.Error(t, err)
-	require.True(t, lost())
-	_, err = m.dstDB.Find(ctx, m.account.ID)
-	require.NoError(t, err, "it did happen")
-	proofs, err := c.Publish(ctx)
-	require.NoError(t, err)
-	require.Len(t, proofs, 7)
-	m.leave(t)
-}
-
 // A mover that is killed between two transactions, and one that then begins again.
 func TestLoadIsRepeatable(t *testing.T) {
 	ctx := t.Context()

@@ -43,7 +43,7 @@ type Restored struct {
 // The dump must be of a server of the same db.version and time zone, as Server has them; it does not name them. The account has a mailbox from
 // there on. Its blobs are not in the dump: bring them first, and keep the directory and mailboxd from the account until Restore has returned.
 //
-// Restore may be repeated after any error and any kill. If the mailbox is there already, it is compared with the dump: equal is no error,
+// Restore may be repeated after any error and any kill. Around the mailbox row it does that itself, as Publish does. If the mailbox is there already, it is compared with the dump: equal is no error,
 // and nothing is written but the log; anything else is ErrPublished. ErrExists says that the account has a mailbox under another id, or
 // another account has this one; a *DumpError that the dump is another account's, or that what came out of Rewrite must not be loaded; a
 // *MismatchError what lies in the tables and is not as in the dump. What was written before an error stays, unseen, for the next Restore or for
@@ -72,7 +72,7 @@ func (d *DB) restore(ctx context.Context, to Mailbox, opts *RestoreOptions, open
 	if err := errors.Join(bad...); err != nil {
 		return Restored{}, err
 	}
-	r := &restore{Copy: &Copy{dst: d, to: to, opt: copyOpts}, open: open, witness: newWitness(opts.Volumes)}
+	r := &restore{Copy: &Copy{dst: d, to: to, opt: copyOpts, sizes: usual}, open: open, witness: newWitness(opts.Volumes)}
 	r.Copy.dump = func(ctx context.Context, w io.Writer, want func(Table) bool) error {
 		info, err := r.read(ctx, w, want, nil)
 		if err == nil && info.sha256 != r.info.sha256 {
@@ -94,6 +94,7 @@ type restore struct {
 	info    DumpInfo
 	tables  []Table  // this server's
 	witness *witness // of the dump
+	up      uptime   // of this server
 	sum     Restored
 }
 
@@ -144,6 +145,9 @@ func (r *restore) stands(ctx context.Context) (published bool, err error) {
 		return false, err
 	}
 	err = r.dst.writing(ctx, func(s *session) error {
+		if err := r.up.goesOn(ctx, s); err != nil {
+			return err
+		}
 		return s.inTx(ctx, func(tx *sql.Tx) error {
 			if published, err = r.guard(ctx, tx); err != nil {
 				return err
@@ -215,57 +219,71 @@ func (r *restore) compare(ctx context.Context, q querier, tables []Table, m *Mis
 
 // publish writes and proves the rows of zimbra.
 func (r *restore) publish(ctx context.Context) error {
-	s, err := r.dst.write(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
 	tables, proofs := only(r.tables, Table.inZimbra), len(r.sum.Proofs)
 	var sum Summary
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		r.sum.Proofs = r.sum.Proofs[:proofs]
-		if err := r.unpublished(ctx, tx, r.guard); err != nil {
+	var tried mailboxRow // meant by an attempt that went as far as its commit; nil: none did
+	err := r.dst.writing(ctx, func(s *session) error {
+		if err := r.up.goesOn(ctx, s); err != nil {
 			return err
 		}
-		if err := r.checkVolumes(ctx, tx); err != nil {
-			return err
-		}
-		var err error
-		if sum, err = r.writeZimbra(ctx, tx, tables); err != nil {
-			return err
-		}
-		row, err := readMailboxRow(ctx, tx, tables, r.to.ID)
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := r.alone(ctx, tx); err != nil {
+				return err
+			}
+			published, err := r.guard(ctx, tx)
+			switch {
+			case err != nil:
+				return err
+			case published && tried != nil:
+				return r.committed(ctx, tx, tables, tried)
+			case published:
+				return fmt.Errorf("mailbox %d: %w", r.to.ID, ErrPublished)
+			}
+			r.sum.Proofs = r.sum.Proofs[:proofs]
+			if err := r.checkVolumes(ctx, tx); err != nil {
+				return err
+			}
+			if sum, err = r.writeZimbra(ctx, tx, tables); err != nil {
+				return err
+			}
+			row, err := readMailboxRow(ctx, tx, tables, r.to.ID)
+			if err != nil {
+				return err
+			}
+			if row == nil || !strings.EqualFold(row["account_id"].String, r.to.AccountID) {
+				return &DumpError{Offset: -1, Table: "zimbra.mailbox", Msg: "no row of account " + r.to.AccountID}
+			}
+			if err := r.mean(ctx, tx, r.tables, row); err != nil {
+				return err
+			}
+			if err := r.intend(ctx, tx, row); err != nil {
+				return err
+			}
+			if err := r.removeDeletedAccount(ctx, tx); err != nil {
+				return err
+			}
+			differs, err := r.compareMailbox(ctx, tx, tables, row)
+			if err != nil {
+				return err
+			}
+			m := &MismatchError{}
+			if len(differs.Keys) > 0 {
+				differs.Source, differs.Dest = 1, 1
+				m.Tables = append(m.Tables, differs)
+			}
+			if err := r.compare(ctx, tx, tables, m); err != nil {
+				return err
+			}
+			tried = row
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		if row == nil || !strings.EqualFold(row["account_id"].String, r.to.AccountID) {
-			return &DumpError{Offset: -1, Table: "zimbra.mailbox", Msg: "no row of account " + r.to.AccountID}
-		}
-		if err := r.mean(ctx, tx, r.tables, row); err != nil {
-			return err
-		}
-		if err := r.intend(ctx, tx, row); err != nil {
-			return err
-		}
-		if err := r.removeDeletedAccount(ctx, tx); err != nil {
-			return err
-		}
-		differs, err := r.compareMailbox(ctx, tx, tables, row)
-		if err != nil {
-			return err
-		}
-		m := &MismatchError{}
-		if len(differs.Keys) > 0 {
-			differs.Source, differs.Dest = 1, 1
-			m.Tables = append(m.Tables, differs)
-		}
-		return r.compare(ctx, tx, tables, m)
+		return force(ctx, s, r.opt.Claim.AccountID)
 	})
-	if err != nil {
-		return err
-	}
 	r.add(sum)
-	return force(ctx, s, r.opt.Claim.AccountID)
+	return err
 }
 
 // already compares a mailbox that is there with the dump: a Restore whose answer was lost.

@@ -391,6 +391,9 @@ func TestRestoreWhoseAnswerIsLost(t *testing.T) {
 		if _, missing := m.dstDB.Find(ctx, m.account.ID); missing != nil {
 			require.ErrorIs(t, missing, mboxdb.ErrNotFound)
 			m.unpublished(t, fmt.Sprint("commit ", nth))
+			require.Error(t, err, "commit %d", nth)
+		} else {
+			require.NoError(t, err, "commit %d", nth)
 		}
 		res, err := m.dstDB.Restore(ctx, bytes.NewReader(text), m.to, m.restoring())
 		require.NoError(t, err, "commit %d", nth)

@@ -405,6 +405,7 @@ func sqlMailboxRow(t Table, id MailboxID) string {
 
 // Publishing.
 const (
+	sqlUptime        = "SHOW GLOBAL STATUS LIKE 'Uptime'"
 	sqlIndexVolume   = "SELECT COUNT(*) FROM zimbra.volume WHERE id = ? AND type = 10"
 	sqlMessageVolume = "SELECT COUNT(*) FROM zimbra.volume WHERE id = ? AND type <> 10"
 	sqlIntendMailbox = "UPDATE zimbra.mailbox SET group_id = ?, index_volume_id = ?, last_backup_at = NULL, comment = ?, item_id_checkpoint = ?," +
