@@ -14,6 +14,7 @@ import (
 // A DumpInfo is what a whole dump says about itself.
 type DumpInfo struct {
 	Mailbox Mailbox // the id, group and account that it was dumped from, and nothing else
+	Server  Server  // that it was dumped from: Version, DBVersion and TimeZone, and nothing else
 	Schema  Schema  // of its tables, as DB.Schema describes them
 	Summary
 
@@ -75,6 +76,12 @@ func (c *checker) check(ctx context.Context) error {
 	}
 	if _, err := fmt.Sscanf(database, groupPrefix+"%d", &m.Group); err != nil || groupDatabase(m.Group) != database {
 		return c.bad("", "the second line does not name a mailbox group")
+	}
+	if err := line(c.next); err != nil {
+		return err
+	}
+	if err := c.origin(); err != nil {
+		return err
 	}
 	if err := c.put(dumpHead(*m, nil)); err != nil {
 		return err
@@ -138,6 +145,21 @@ func (c *checker) check(ctx context.Context) error {
 		hash.Write(c.line)
 		hash.Write([]byte{'\n'})
 	}
+}
+
+// origin reads the line about the server.
+func (c *checker) origin() error {
+	text, is := bytes.CutPrefix(c.line, []byte(dumpServer))
+	var o dumpOrigin
+	if err := json.Unmarshal(text, &o); !is || err != nil || o.DBVersion == "" || o.TimeZone == "" || o.Version == "" {
+		return c.bad("", "the third line does not say which db.version and time zone the server has")
+	}
+	c.info.Server = Server{Version: o.Version, DBVersion: o.DBVersion, TimeZone: o.TimeZone}
+	line, err := dumpFrom(c.info.Server)
+	if err == nil && string(c.line)+"\n" != string(line) {
+		return c.bad("", "the third line is not as it was written")
+	}
+	return err
 }
 
 // closing compares the closing line, byte for byte, with the one that was written if all of the text is as it was: no checksum protects the

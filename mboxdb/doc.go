@@ -27,7 +27,7 @@
 // # A backup
 //
 // The same text in a file is a backup of the account's rows; the blobs are not in it. It can be loaded under the next id that the account gets,
-// on any server that has the same tables:
+// on any server of the same db.version and time zone that has the same tables; the file says of which it is:
 //
 //	src.DumpFile(ctx, "alice.sql.zst", from, nil)           // .sql, .gz or .zst; whole, or no file
 //	info, err := mboxdb.CheckDumpFile(ctx, "alice.sql.zst") // whose it is, and that it is whole
@@ -89,8 +89,8 @@
 // # Errors
 //
 // Branch on these with errors.Is: [ErrNotFound], [ErrFenced], [ErrBusy], [ErrLockLost], [ErrPublished], [ErrExists], [ErrNotReserved],
-// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated], and fs.ErrExist of DumpFile; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*FencedError], [*LeftoversError],
-// [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
+// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated], and fs.ErrExist of DumpFile; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*OriginError], [*FencedError],
+// [*LeftoversError], [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
 // could quote a value from a row, the text is left out.
 //
 // Package mboxdbtest makes mailstores and mailboxes for the tests of those who use this one.

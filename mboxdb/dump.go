@@ -18,6 +18,7 @@ const (
 	dumpBegins  = "-- zmlift dump, format "
 	dumpFirst   = dumpBegins + "1\n"
 	dumpMailbox = "-- mailbox %d of account %s in %s\n"
+	dumpServer  = "-- server "
 	// dumpTable begins a line about one table.
 	dumpTable = "-- table "
 	// dumpLast begins the closing line. mysqldump's begins with the same words, so that tools which look for them find them here too.
@@ -51,6 +52,19 @@ type dumpTrailer struct {
 	SHA256  string           `json:"sha256"` // of those bytes
 }
 
+// A dumpOrigin is the JSON of the line about the server.
+type dumpOrigin struct {
+	DBVersion string `json:"db_version"`
+	TimeZone  string `json:"time_zone"`
+	Version   string `json:"version"`
+}
+
+// dumpFrom is the line about the server.
+func dumpFrom(s Server) ([]byte, error) {
+	b, err := json.Marshal(dumpOrigin{DBVersion: s.DBVersion, TimeZone: s.TimeZone, Version: s.Version})
+	return append(append([]byte(dumpServer), b...), '\n'), err
+}
+
 // dumpEnd is the closing line.
 func dumpEnd(t dumpTrailer) ([]byte, error) {
 	b, err := json.Marshal(t)
@@ -59,7 +73,7 @@ func dumpEnd(t dumpTrailer) ([]byte, error) {
 
 // Dump writes every moved table of a mailbox as SQL text: the tables of its group, then those of zimbra, the mailbox row last; all of
 // one moment, in one transaction of one connection. The text is also what the mariadb client loads: columns are named, each row is one
-// line, and whatever a client could misread is escaped. At the beginning is what the tables look like. The last line counts the rows of each
+// line, and whatever a client could misread is escaped. At the beginning is what server it is of and what the tables look like. The last line counts the rows of each
 // table and has a checksum of everything before it; a dump without it is cut short. CheckDump reads a dump again, Restore loads it.
 //
 // m is what Find returned. ErrNotFound says that the server no longer has that mailbox under that id and group. Dump changes nothing. After
@@ -68,7 +82,11 @@ func (d *DB) Dump(ctx context.Context, w io.Writer, m Mailbox, opts *DumpOptions
 	if opts == nil {
 		opts = &DumpOptions{}
 	}
-	return d.dump(ctx, w, m, Table.Moved, &dumpWriter{schema: true, progress: opts.Progress})
+	server, err := d.Server(ctx)
+	if err != nil {
+		return Summary{}, err
+	}
+	return d.dump(ctx, w, m, Table.Moved, &dumpWriter{server: &server, progress: opts.Progress})
 }
 
 // dump writes those moved tables that want says.
@@ -134,7 +152,7 @@ func (t Table) dumped() []Column {
 
 // A dumpWriter writes one dump.
 type dumpWriter struct {
-	schema   bool // describe the tables at the beginning
+	server   *Server // to be described at the beginning, with its tables; nil: neither
 	progress func(done, total int64)
 
 	w     *bufio.Writer
@@ -142,10 +160,10 @@ type dumpWriter struct {
 	total int64
 }
 
-// dumpHead is how a dump begins.
-func dumpHead(m Mailbox, schema []byte) []byte {
+// dumpHead is how a dump begins: about says where it is from.
+func dumpHead(m Mailbox, about []byte) []byte {
 	head := fmt.Appendf(nil, "%s"+dumpMailbox, dumpFirst, m.ID, oneLine(m.AccountID), groupDatabase(m.Group))
-	return append(append(head, schema...), dumpSettings...)
+	return append(append(head, about...), dumpSettings...)
 }
 
 // describe is a line for each table that says what its columns and keys are.
@@ -169,14 +187,19 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 		dw.sum.Bytes += int64(n)
 		return err
 	}
-	var schema []byte
-	if dw.schema {
-		var err error
-		if schema, err = describe(tables); err != nil {
+	var about []byte
+	if dw.server != nil {
+		from, err := dumpFrom(*dw.server)
+		if err != nil {
 			return err
 		}
+		schema, err := describe(tables)
+		if err != nil {
+			return err
+		}
+		about = append(from, schema...)
 	}
-	if err := put(dumpHead(m, schema)); err != nil {
+	if err := put(dumpHead(m, about)); err != nil {
 		return err
 	}
 	for _, t := range tables {

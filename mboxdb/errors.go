@@ -52,6 +52,22 @@ func (e *SchemaError) Error() string {
 	return "the databases differ: " + strings.Join(e.Differences, "; ")
 }
 
+// An OriginError says that a dump's rows would mean something else on this server: it is of another db.version, or of another time zone.
+type OriginError struct {
+	Dump, Server Server // of Dump only Version, DBVersion and TimeZone are known
+}
+
+func (e *OriginError) Error() string {
+	var parts []string
+	if e.Dump.DBVersion != e.Server.DBVersion {
+		parts = append(parts, fmt.Sprintf("db.version is %s in the dump and %s on this server", e.Dump.DBVersion, e.Server.DBVersion))
+	}
+	if e.Dump.TimeZone != e.Server.TimeZone {
+		parts = append(parts, fmt.Sprintf("the time zone is %s in the dump and %s on this server", e.Dump.TimeZone, e.Server.TimeZone))
+	}
+	return "the dump is of another kind of server: " + strings.Join(parts, "; ")
+}
+
 // A FencedError says who holds the account. It is ErrFenced.
 type FencedError struct {
 	Claim  Claim

@@ -34,20 +34,21 @@ type Restored struct {
 
 // Restore makes the mailbox of a dump a mailbox of this server, under the id that Reserve returned for the same account and under its Claim.
 // It reads the dump from where r stands, several times. First to its end, as CheckDump does: a dump that is cut short or was changed by
-// a single byte is refused before anything is written. So is one whose tables are not those of this server, with a *SchemaError. Then it
-// removes what lies under the id, and writes the group's rows as Load does, where nothing can see them. Then it compares the digests of the
-// dump's rows, with the locators mapped, with those of what lies in the tables, so that neither Rewrite nor the server is trusted. Last, in one
-// transaction, it writes the rows of zimbra, the mailbox row behind them, with the columns set that Publish sets, and compares those; and it
-// forces the server's log to disk.
+// a single byte is refused before anything is written. So is one of another db.version or time zone, with an *OriginError, and one whose tables
+// are not those of this server, with a *SchemaError. Then it removes what lies under the id, and writes the group's rows as Load does, where nothing
+// can see them. Then it compares the digests of the dump's rows, with the locators mapped, with those of what lies in the tables, so that neither
+// Rewrite nor the server is trusted. Last, in one transaction, it writes the rows of zimbra, the mailbox row behind them, with the columns set that
+// Publish sets, and compares those; and it forces the server's log to disk.
 //
-// The dump must be of a server of the same db.version and time zone, as Server has them; it does not name them. The account has a mailbox from
-// there on. Its blobs are not in the dump: bring them first, and keep the directory and mailboxd from the account until Restore has returned.
+// Equal columns do not make up for another db.version: some upgrades give every mailbox rows and change no column, and no later one gives them
+// again. The account has a mailbox from there on. Its blobs are not in the dump: bring them first, and keep the directory and mailboxd from the
+// account until Restore has returned.
 //
-// Restore may be repeated after any error and any kill. Around the mailbox row it does that itself, as Publish does. If the mailbox is there already, it is compared with the dump: equal is no error,
-// and nothing is written but the log; anything else is ErrPublished. ErrExists says that the account has a mailbox under another id, or
-// another account has this one; a *DumpError that the dump is another account's, or that what came out of Rewrite must not be loaded; a
-// *MismatchError what lies in the tables and is not as in the dump. What was written before an error stays, unseen, for the next Restore or for
-// Remove.
+// Restore may be repeated after any error and any kill. Around the mailbox row it does that itself, as Publish does. If the mailbox is there
+// already, it is compared with the dump: equal is no error, and nothing is written but the log; anything else is ErrPublished. ErrExists says that
+// the account has a mailbox under another id, or another account has this one; a *DumpError that the dump is another account's, or that what came
+// out of Rewrite must not be loaded; a *MismatchError what lies in the tables and is not as in the dump. What was written before an error stays,
+// unseen, for the next Restore or for Remove.
 func (d *DB) Restore(ctx context.Context, r io.ReadSeeker, to Mailbox, opts *RestoreOptions) (Restored, error) {
 	start, err := r.Seek(0, io.SeekCurrent)
 	if err != nil {
@@ -114,6 +115,13 @@ func (r *restore) run(ctx context.Context) (Restored, error) {
 	}
 	if !strings.EqualFold(r.info.Mailbox.AccountID, r.to.AccountID) {
 		return Restored{}, &DumpError{Offset: -1, Msg: fmt.Sprintf("of account %s, not of %s", r.info.Mailbox.AccountID, r.to.AccountID)}
+	}
+	server, err := r.dst.Server(ctx)
+	if err != nil {
+		return Restored{}, err
+	}
+	if server.DBVersion != r.info.Server.DBVersion || server.TimeZone != r.info.Server.TimeZone {
+		return Restored{}, &OriginError{Dump: r.info.Server, Server: server}
 	}
 	all, err := r.dst.Tables(ctx, r.to.Group)
 	if err != nil {

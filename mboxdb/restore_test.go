@@ -3,6 +3,7 @@ package mboxdb_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +77,9 @@ func TestRestoreFile(t *testing.T) {
 		require.NoError(t, err, kind)
 		require.Equal(t, mboxdb.Mailbox{ID: m.from.ID, Group: m.from.Group, AccountID: m.account.ID}, info.Mailbox)
 		require.Equal(t, sum, info.Summary)
+		server, err := m.srcDB.Server(ctx)
+		require.NoError(t, err)
+		require.Equal(t, mboxdb.Server{Version: server.Version, DBVersion: server.DBVersion, TimeZone: server.TimeZone}, info.Server)
 		schema, err := m.srcDB.Schema(ctx, m.from.Group)
 		require.NoError(t, err)
 		require.Equal(t, schema, info.Schema)
@@ -202,6 +207,10 @@ func TestRestoreRefusesWhatWasChanged(t *testing.T) {
 		"another checksum":     {`"sha256":"`, `"sha256":"0`, "SHA-256"},
 		"more rows":            {`"mboxgroup.watch":`, `"mboxgroup.watch":1`, "in the closing line"},
 		"another group":        {fmt.Sprintf(" in mboxgroup%d\n", m.from.Group), " in mboxgroup\n", "does not name a mailbox group"},
+		"no server":            {"-- server ", "-- Server ", "the third line does not say which db.version and time zone the server has"},
+		"no db.version":        {`{"db_version":"`, `{"db_versions":"`, "the third line does not say which db.version"},
+		"no time zone":         {`"time_zone":"+`, `"time_zone":"","time":"+`, "the third line does not say which db.version and time zone"},
+		"another order":        {`-- server {`, `-- server {"version":"1",`, "the third line is not as it was written"},
 		"no mailbox":           {"-- mailbox ", "-- Mailbox ", "does not name a mailbox"},
 	} {
 		require.Contains(t, string(text), test.old, name)
@@ -532,6 +541,43 @@ func TestRestoreRefuses(t *testing.T) {
 	require.Equal(t, []string{"mboxgroup.watch.target: varchar(36) utf8mb3_general_ci at the source, varchar(37) utf8mb3_general_ci at the destination"}, schema.Differences)
 	m.untouched(t, "nothing was written")
 	other.untouched(t, "nothing was written")
+}
+
+// resealed is a dump with another text and a closing line that fits it, as a person could make one.
+func resealed(t *testing.T, text []byte, old, new string) []byte {
+	t.Helper()
+	n := bytes.LastIndex(text, []byte("-- Dump completed "))
+	head := bytes.Replace(text[:n], []byte(old), []byte(new), 1)
+	require.NotEqual(t, text[:n], head, old)
+	end := regexp.MustCompile(`"bytes":\d+,"sha256":"\w+"`).ReplaceAllString(string(text[n:]), fmt.Sprintf(`"bytes":%d,"sha256":"%x"`, len(head), sha256.Sum256(head)))
+	return append(head, end...)
+}
+
+// The same columns are not enough: an upgrade may have given every mailbox rows, and times are those of a zone.
+func TestRestoreFromAnotherKindOfServer(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 25)
+	text := m.dumped(t)
+	here, err := m.dstDB.Server(ctx)
+	require.NoError(t, err)
+	restore := func(old, new string) error {
+		_, err := m.dstDB.Restore(ctx, bytes.NewReader(resealed(t, text, old, new)), m.to, m.restoring())
+		return err
+	}
+	for name, test := range map[string]struct{ old, new, want string }{
+		"db.version": {`"db_version":"` + here.DBVersion, `"db_version":"117`, "db.version is 117 in the dump and " + here.DBVersion + " on this server"},
+		"time zone": {`"time_zone":"` + here.TimeZone, `"time_zone":"-03:00 -03:00 -03:00 -02:00`,
+			"the time zone is -03:00 -03:00 -03:00 -02:00 in the dump and " + here.TimeZone + " on this server"},
+	} {
+		err := restore(test.old, test.new)
+		var origin *mboxdb.OriginError
+		require.ErrorAs(t, err, &origin, name)
+		require.ErrorContains(t, err, test.want, name)
+		require.Equal(t, here, origin.Server, name)
+		m.untouched(t, name)
+	}
+	require.NoError(t, restore(`"version":"`, `"version":"5.`), "another version of the database server")
+	m.leave(t)
 }
 
 // A dump that fails leaves no file, and one that is there stays as it is.
