@@ -75,7 +75,7 @@ func TestLoadData(t *testing.T) {
 			_, err = c.Load(ctx)
 			require.NoError(t, err)
 			m.requireSame(t, test.name)
-			require.NoError(t, c.Remove(ctx, nil))
+			require.NoError(t, c.Remove(ctx, elsewhere))
 		})
 	}
 }
@@ -117,7 +117,7 @@ func TestLoadDataWarns(t *testing.T) {
 	t.Run("a row that is there", func(t *testing.T) {
 		c := m.copy(t)
 		c.InPieces()
-		require.NoError(t, c.Remove(ctx, nil))
+		require.NoError(t, c.Remove(ctx, elsewhere))
 		_, err := c.Presync(ctx)
 		require.NoError(t, err)
 		row := func(group int, id mboxdb.MailboxID, n int) string {
@@ -134,5 +134,5 @@ func TestLoadDataWarns(t *testing.T) {
 		requireNumber(t, 1062, err)
 		require.Greater(t, loads(t, m.dstRoot), before)
 	})
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 }

@@ -130,7 +130,7 @@ func TestCopy(t *testing.T) {
 
 	// And away with it.
 	for _, name := range []string{"remove", "again"} {
-		require.NoError(t, c.Remove(ctx, undo), name)
+		require.NoError(t, c.Remove(ctx, &mboxdb.RemoveOptions{LivesElsewhere: true, Undo: undo}), name)
 		traces, err := m.dst.Traces(ctx, uint32(m.to.ID))
 		require.NoError(t, err)
 		require.Empty(t, traces, name)
@@ -272,7 +272,7 @@ func TestVerifyFinds(t *testing.T) {
 	require.True(t, mismatch.Tables[0].More)
 	require.Equal(t, []mboxdb.KeyMismatch{{Key: "tag_id=999,item_id=2000000000", Kind: "extra"}}, mismatch.Tables[1].Keys)
 	require.NotContains(t, err.Error(), "xyzzy")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // What comes out of the rewriter is not believed: nothing that is not a row of this mailbox is written anywhere.
@@ -368,7 +368,7 @@ func TestRewriteIsNotTrusted(t *testing.T) {
 	_, err := c.Load(ctx)
 	require.NoError(t, err)
 	m.requireEqual(t, qualified("mboxgroup", groupTables)...)
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 func TestNewCopyNamesEveryMistake(t *testing.T) {
@@ -397,7 +397,7 @@ func TestColumnThatMayBeNullOnOneSide(t *testing.T) {
 		require.NoError(t, err, name)
 		_, err = m.verify(t, c, name)
 		require.NoError(t, err, name)
-		require.NoError(t, c.Remove(ctx, nil), name)
+		require.NoError(t, c.Remove(ctx, elsewhere), name)
 		mustExec(t, side.db, fmt.Sprintf(change, side.group, "NOT NULL"))
 	}
 }

@@ -218,7 +218,8 @@ func (c *Copy) settled(ctx context.Context) error {
 	})
 }
 
-// alone is settled within a transaction. Until that ends there is no other one of this claim.
+// alone is settled within a transaction. Until that ends, however late its commit is, every other transaction that writes for the account waits: what
+// a transaction publishes is seen by the next one that looks.
 func (c *Copy) alone(ctx context.Context, tx querier) error {
 	claim, err := c.opt.Claim.checked()
 	if err == nil {

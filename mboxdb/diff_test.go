@@ -75,7 +75,7 @@ func TestPresync(t *testing.T) {
 	srcAfter, dstAfter := m.bystanders(t)
 	require.Equal(t, srcBefore, srcAfter, "the source")
 	require.Equal(t, dstBefore, dstAfter, "everybody else at the destination")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 	require.Zero(t, number(t, m.dst.RootDB(t), "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ?", m.account.ID))
 }
 
@@ -116,7 +116,7 @@ func TestMutations(t *testing.T) {
 	}
 	_, dstAfter := m.bystanders(t)
 	require.Equal(t, dstBefore, dstAfter, "everybody else at the destination")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // changedSince says which rows have a change number above one: what is needed of mod_metadata, mod_content and sequence.
@@ -178,5 +178,5 @@ func TestRandomMutations(t *testing.T) {
 	for _, mu := range mutations {
 		require.Positive(t, all[mu.name], "%s never happened", mu.name)
 	}
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }

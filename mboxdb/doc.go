@@ -18,7 +18,7 @@
 //	c.Load(ctx)                               // the group's tables; nothing can see them yet
 //	c.Verify(ctx)                             // equal, by digest
 //	c.Publish(ctx)                            // the tables of zimbra, the mailbox row last, in one transaction
-//	c.Remove(ctx, nil)                        // or instead: everything this copy wrote is gone again
+//	c.Remove(ctx, elsewhere)                  // or instead: everything this copy wrote is gone again
 //
 // Rows travel as SQL text, the same text that [DB.Dump] writes to a file. On the way they pass through a function of the caller, which
 // replaces the mailbox id, the database name and the locators (package sqlrewrite does that). What comes out is not trusted: it is read
@@ -34,10 +34,13 @@
 //	dst.Claim(ctx, claim)
 //	res, err := dst.Reserve(ctx, claim, nil)
 //	restored, err := dst.RestoreFile(ctx, "alice.sql.zst", res.Mailbox, &mboxdb.RestoreOptions{Claim: claim, Rewrite: rewrite, ...})
-//	dst.Remove(ctx, claim, res.Mailbox, nil)                // or instead: everything is gone again, mailbox and all
+//	dst.Remove(ctx, claim, res.Mailbox, elsewhere)          // or instead: everything is gone again, mailbox and all
 //
 // A file that was cut or changed is refused before a row is written. What was written is compared with the file's text by digest, and can be
 // seen only once it is equal.
+//
+// Remove takes no mailbox away unless elsewhere, its [RemoveOptions], says that the directory was asked and that the account does not live there.
+// This package knows no directory, and a mailbox that was restored may be somebody's.
 //
 // # The fence
 //
@@ -90,7 +93,7 @@
 //
 // Branch on these with errors.Is: [ErrNotFound], [ErrFenced], [ErrBusy], [ErrLockLost], [ErrPublished], [ErrExists], [ErrNotReserved],
 // [ErrNoGroup], [ErrForeignWriter], [ErrTruncated], and fs.ErrExist of DumpFile; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*OriginError], [*FencedError],
-// [*LeftoversError], [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
+// [*LiveError], [*LeftoversError], [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
 // could quote a value from a row, the text is left out.
 //
 // Package mboxdbtest makes mailstores and mailboxes for the tests of those who use this one.

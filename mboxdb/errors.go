@@ -88,6 +88,18 @@ func (e *FencedError) Error() string {
 
 func (e *FencedError) Is(target error) bool { return target == ErrFenced }
 
+// A LiveError names a mailbox that Remove was about to take away, and that its account may live in. It is ErrPublished.
+type LiveError struct {
+	AccountID string
+	ID        MailboxID
+}
+
+func (e *LiveError) Error() string {
+	return fmt.Sprintf("mailbox %d of account %s is there, and may be in use: nobody has said that the account lives elsewhere", e.ID, e.AccountID)
+}
+
+func (e *LiveError) Is(target error) bool { return target == ErrPublished }
+
 // A LeftoversError counts rows that lie under a mailbox id and should not.
 type LeftoversError struct {
 	ID   MailboxID

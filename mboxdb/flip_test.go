@@ -241,7 +241,7 @@ func TestEveryColumnCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, d.Empty(), "everything was put back")
 	m.requireSame(t, "everything was put back")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // The same for the tables of zimbra, which Publish proves. What it sets on purpose at the destination may be anything at the source.

@@ -90,10 +90,10 @@ func TestForeignWriter(t *testing.T) {
 	_, err = c.Diff(ctx)
 	require.ErrorIs(t, err, mboxdb.ErrForeignWriter)
 	require.NotContains(t, err.Error(), "xyzzy")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 	_, err = c.Presync(ctx)
 	require.NoError(t, err, "after Remove nobody has written anything")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // Another move of the account, or one whose fence was raised, cannot write; and what an ended move remembered is not held against the next.
@@ -146,5 +146,5 @@ func TestPresyncIsFenced(t *testing.T) {
 	_, err = c.Presync(ctx)
 	require.NoError(t, err)
 	m.requireSame(t, "another move")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }

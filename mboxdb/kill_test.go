@@ -167,7 +167,7 @@ func TestKilled(t *testing.T) {
 	require.Contains(t, spec.run(t, time.Minute), "done")
 	whole := time.Since(begun)
 	c := m.copy(t, func(o *mboxdb.CopyOptions) { o.Claim = spec.Claim })
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 
 	midway, presynced, inFlight := 0, 0, 0
 	for i := range n {
@@ -191,7 +191,7 @@ func TestKilled(t *testing.T) {
 		}
 		if i%10 == 9 { // and once more from the beginning
 			c := m.copy(t, func(o *mboxdb.CopyOptions) { o.Claim = spec.Claim })
-			require.NoError(t, c.Remove(ctx, nil))
+			require.NoError(t, c.Remove(ctx, elsewhere))
 		}
 	}
 	t.Logf("killed %d times in presync, %d times behind it, %d times with buckets in flight", midway, presynced, inFlight)
@@ -203,7 +203,7 @@ func TestKilled(t *testing.T) {
 	require.NoError(t, err)
 	_, dstAfter := m.bystanders(t)
 	require.Equal(t, dstBefore, dstAfter, "everybody else at the destination")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // Killed at any moment of a restore: the mailbox is whole or cannot be seen, to whoever looks meanwhile and afterwards. The next run ends equal, or
@@ -263,7 +263,7 @@ func TestKilledInRestore(t *testing.T) {
 		t.Helper()
 		spec.Claim.Fence++
 		require.NoError(t, m.dstDB.Claim(ctx, spec.Claim)) // waits for what the killed one was still writing
-		require.NoError(t, m.dstDB.Remove(ctx, spec.Claim, m.to, nil), name)
+		require.NoError(t, m.dstDB.Remove(ctx, spec.Claim, m.to, elsewhere), name)
 		m.untouched(t, name)
 	}
 	var whole int64 // packets
@@ -361,7 +361,7 @@ func TestStoppedBetweenDeleteAndInsert(t *testing.T) {
 	require.Zero(t, number(t, m.dstRoot, "SELECT COUNT(*) FROM zmlift.buckets WHERE account_id = ? AND digest IS NULL", m.account.ID))
 	_, err = c.Presync(ctx)
 	require.NoError(t, err)
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // A destination that crashes loses its last second: rows, and what the copy remembers of them, alike. Nobody is taken for a foreign writer.
@@ -395,9 +395,9 @@ func TestDestinationCrashes(t *testing.T) {
 		catchUp(t, m.copy(t), fmt.Sprint("crash ", i))
 		m.requireSame(t, fmt.Sprint("crash ", i))
 		if i == 1 {
-			require.NoError(t, m.copy(t).Remove(ctx, nil))
+			require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 		}
 	}
 	t.Logf("presync was cut %d times of 4", cut)
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 }

@@ -102,7 +102,7 @@ func TestPresyncOfAMailboxInUse(t *testing.T) {
 	m.requireSame(t, "locked")
 	_, err := m.verify(t, c, "locked")
 	require.NoError(t, err)
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // No more than the streams that were asked for are connected to a server at a time.
@@ -134,7 +134,7 @@ func TestConnections(t *testing.T) {
 			require.Zero(t, p.Stats().WaitCount, "%d streams", streams)
 			require.LessOrEqual(t, p.Stats().MaxOpenConnections, limit-1)
 		}
-		require.NoError(t, c.Remove(ctx, nil))
+		require.NoError(t, c.Remove(ctx, elsewhere))
 	}
 }
 
@@ -206,7 +206,7 @@ func TestPresyncOfExtensions(t *testing.T) {
 		require.Len(t, proofs, 20)
 		same(stmt)
 	}
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // Digests come packed, a range of rows to an answer, and one by one where an answer would be too long: the same digests.
@@ -229,5 +229,5 @@ func TestDigestsThatDoNotFit(t *testing.T) {
 	again, fresh := catchUp(t, m.copy(t), "in another process")
 	require.True(t, again.Empty())
 	require.Equal(t, verified, fresh)
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }

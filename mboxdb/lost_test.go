@@ -44,7 +44,7 @@ func TestApplyWhoseAnswerIsLost(t *testing.T) {
 	}
 	m.dstDB = dst
 	catchUp(t, c, "the copy that wrote none of it")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // A lateConn loses its connection when it sends the nth COMMIT, which reaches the server later.
@@ -124,7 +124,7 @@ func TestDiffWaitsForLateCommits(t *testing.T) {
 		}
 		m.requireSame(t, "after")
 	}
-	require.NoError(t, c.Remove(t.Context(), nil))
+	require.NoError(t, c.Remove(t.Context(), elsewhere))
 }
 
 // A publishing transaction that is still under way when its mover has given up is waited for before rows are removed: it would make a mailbox
@@ -151,7 +151,7 @@ func TestRestoreAndLoadWaitForLateCommits(t *testing.T) {
 		"restore": func() error { return restore(t.Context(), m.dstDB) },
 		"load":    func() error { _, err := m.copy(t).Load(t.Context()); return err },
 	} {
-		require.NoError(t, m.dstDB.Remove(t.Context(), m.opt.Claim, m.to, nil))
+		require.NoError(t, m.dstDB.Remove(t.Context(), m.opt.Claim, m.to, elsewhere))
 		ctx, cancel := context.WithCancel(t.Context())
 		left.Store(last)
 		require.Error(t, restore(ctx, late(cancel)), name)
@@ -163,7 +163,7 @@ func TestRestoreAndLoadWaitForLateCommits(t *testing.T) {
 		}
 		m.requireEqual(t, slices.Concat(qualified("mboxgroup", groupTables), qualified("zimbra", zimbraTables))...)
 	}
-	require.NoError(t, m.dstDB.Remove(t.Context(), m.opt.Claim, m.to, nil))
+	require.NoError(t, m.dstDB.Remove(t.Context(), m.opt.Claim, m.to, elsewhere))
 }
 
 // A cutConn is one of a pool of which every so many statements one meets a connection that is gone.
@@ -215,7 +215,7 @@ func TestBrokenConnections(t *testing.T) {
 		require.Positive(t, dst.cut.Load())
 		t.Logf("%d and %d connections were cut", src.cut.Load(), dst.cut.Load())
 	}
-	require.NoError(t, m.copy(t).Remove(t.Context(), nil))
+	require.NoError(t, m.copy(t).Remove(t.Context(), elsewhere))
 }
 
 // What somebody else wrote to a row between Diff and Apply is not deleted in silence.
@@ -257,7 +257,7 @@ func TestForeignWriterBeforeApply(t *testing.T) {
 	require.ErrorContains(t, err, "since it was found")
 	_, err = c.Prove(ctx, old)
 	require.ErrorContains(t, err, "since it was found")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // A ledger of another zmlift, or of other tables, accuses nobody: the copy begins anew.
@@ -274,7 +274,7 @@ func TestLedgerOfAnotherFormat(t *testing.T) {
 	c := m.copy(t)
 	d, _ := catchUp(t, c, "anew")
 	require.True(t, d.Empty())
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }
 
 // Two streams, and two moves, that write their buckets do not wait for each other.
@@ -299,7 +299,7 @@ func TestBucketsAreFoundByTheirKey(t *testing.T) {
 			require.Equal(t, "range", fmt.Sprintf("%s", values[i]))
 		}
 	}
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 }
 
 // Statements and sessions that somebody kills, at either server, are done again.
@@ -348,7 +348,7 @@ func TestKilledStatements(t *testing.T) {
 	require.Greater(t, killed.Load(), int32(4))
 	t.Logf("%d statements and sessions were killed", killed.Load())
 	m.requireSame(t, "in spite of it")
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 }
 
 // A change that the server says it has made, and has not, is an error or is made once more: the fence, the counter, the reservation, the ledger.
@@ -452,6 +452,6 @@ func TestChangesThatWereNotMade(t *testing.T) {
 		require.NoError(t, err)
 	}
 	m.dstDB, met = ignored(t, m.dst, fmt.Sprintf("DELETE FROM `mboxgroup%d`.`mail_item`", m.to.Group))
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 	require.True(t, met())
 }

@@ -33,6 +33,9 @@ var moves atomic.Int32
 // volumes are how mail1's volumes map to mail2's.
 var volumes = map[mboxdb.VolumeID]mboxdb.VolumeID{1: 5, 3: 5}
 
+// elsewhere is what the directory says of the accounts of moves: they live on mail1.
+var elsewhere = &mboxdb.RemoveOptions{LivesElsewhere: true}
+
 func newMove(t testing.TB, items int) *move {
 	t.Helper()
 	ctx := t.Context()

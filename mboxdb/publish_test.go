@@ -27,7 +27,7 @@ func loaded(t *testing.T, items int) *move {
 // leave removes the move's rows.
 func (m *move) leave(t *testing.T) {
 	t.Helper()
-	require.NoError(t, m.copy(t).Remove(t.Context(), nil))
+	require.NoError(t, m.copy(t).Remove(t.Context(), elsewhere))
 	traces, err := m.dst.Traces(t.Context(), uint32(m.to.ID))
 	require.NoError(t, err)
 	require.Empty(t, traces)
@@ -60,7 +60,7 @@ func TestOldClaimsWriteNothing(t *testing.T) {
 		"unpublish": func() error {
 			return old.Unpublish(ctx, &mboxdb.DeletedAccount{Email: "x@lab.example", AccountID: "x"})
 		},
-		"remove": func() error { return old.Remove(ctx, nil) },
+		"remove": func() error { return old.Remove(ctx, elsewhere) },
 	} {
 		require.ErrorIs(t, f(), mboxdb.ErrFenced, name)
 	}
@@ -95,7 +95,7 @@ func TestForeignIDsAreRefused(t *testing.T) {
 	methods := func(c *mboxdb.Copy) map[string]error {
 		_, load := c.Load(ctx)
 		_, publish := c.Publish(ctx)
-		return map[string]error{"load": load, "publish": publish, "unpublish": c.Unpublish(ctx, nil), "remove": c.Remove(ctx, nil)}
+		return map[string]error{"load": load, "publish": publish, "unpublish": c.Unpublish(ctx, nil), "remove": c.Remove(ctx, elsewhere)}
 	}
 	theirs := *m
 	theirs.to.ID, theirs.to.Group = other.to.ID, other.to.Group
@@ -322,14 +322,14 @@ func TestRemoveProvesZero(t *testing.T) {
 	require.NoError(t, err)
 	undo, err := m.dst.PlantTable(ctx, "zimbra", "ext_notes", uint32(m.to.ID))
 	require.NoError(t, err)
-	err = m.copy(t).Remove(ctx, nil)
+	err = m.copy(t).Remove(ctx, elsewhere)
 	var unknown *mboxdb.UnknownTableError
 	require.ErrorAs(t, err, &unknown)
 	o := options(m.dst)
 	o.Tables = map[string]mboxdb.TablePolicy{"zimbra.ext_notes": mboxdb.PolicySkip}
 	skipping := *m
 	skipping.dstDB = mboxdb.New(m.dst.DB(t), o)
-	err = skipping.copy(t).Remove(ctx, nil)
+	err = skipping.copy(t).Remove(ctx, elsewhere)
 	var left *mboxdb.LeftoversError
 	require.ErrorAs(t, err, &left)
 	require.Equal(t, m.to.ID, left.ID)
@@ -340,9 +340,9 @@ func TestRemoveProvesZero(t *testing.T) {
 
 	// In another group than the reserved one nothing would be found. Without a group database there is nothing to remove.
 	m.to.Group = 9105
-	require.ErrorIs(t, m.copy(t).Remove(ctx, nil), mboxdb.ErrNotReserved)
+	require.ErrorIs(t, m.copy(t).Remove(ctx, elsewhere), mboxdb.ErrNotReserved)
 	m.exec(t, "UPDATE zmlift.moves SET group_id = 9105 WHERE account_id = ?", m.account.ID)
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 }
 
 // A table that is not known goes along when a policy says so, with the mailbox id mapped and nothing else.

@@ -114,7 +114,7 @@ func TestRestoreFile(t *testing.T) {
 		again, err := m.dstDB.RestoreFile(ctx, name, m.to, m.restoring())
 		require.NoError(t, err, kind)
 		require.Equal(t, res.Proofs, again.Proofs)
-		require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, undo))
+		require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, &mboxdb.RemoveOptions{LivesElsewhere: true, Undo: undo}))
 		m.untouched(t, kind)
 	}
 	require.Greater(t, sizes[0], 2*sizes[1])
@@ -329,7 +329,7 @@ func TestRestoreOfADumpThatChanges(t *testing.T) {
 	_, err := m.dstDB.Restore(ctx, &changing{Reader: bytes.NewReader(text), then: m.dumped(t)}, m.to, m.restoring())
 	refused(t, err, "a later dump")
 	m.unpublished(t, "a later dump")
-	require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, nil))
+	require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, elsewhere))
 	m.untouched(t, "removed")
 }
 
@@ -407,7 +407,7 @@ func TestRestoreWhoseAnswerIsLost(t *testing.T) {
 		res, err := m.dstDB.Restore(ctx, bytes.NewReader(text), m.to, m.restoring())
 		require.NoError(t, err, "commit %d", nth)
 		require.Len(t, res.Proofs, 25)
-		require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, nil))
+		require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, elsewhere))
 	}
 	m.leave(t)
 }
@@ -483,7 +483,7 @@ func TestRestoreCompares(t *testing.T) {
 		require.ErrorAs(t, err, &bad, name)
 		m.unpublished(t, name)
 	}
-	require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, nil))
+	require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, elsewhere))
 	m.untouched(t, "removed")
 }
 
@@ -517,8 +517,8 @@ func TestRestoreRefuses(t *testing.T) {
 	theirs := m.to
 	theirs.ID, theirs.Group = other.to.ID, other.to.Group
 	require.ErrorIs(t, restore(theirs, m.restoring()), mboxdb.ErrNotReserved)
-	require.ErrorIs(t, m.dstDB.Remove(ctx, m.opt.Claim, theirs, nil), mboxdb.ErrNotReserved)
-	require.Error(t, m.dstDB.Remove(ctx, other.opt.Claim, m.to, nil))
+	require.ErrorIs(t, m.dstDB.Remove(ctx, m.opt.Claim, theirs, elsewhere), mboxdb.ErrNotReserved)
+	require.Error(t, m.dstDB.Remove(ctx, other.opt.Claim, m.to, elsewhere))
 	require.ErrorIs(t, restore(m.to, m.restoring(func(o *mboxdb.RestoreOptions) { o.Claim.Fence = 7 })), mboxdb.ErrFenced)
 	require.ErrorContains(t, restore(m.to, m.restoring(func(o *mboxdb.RestoreOptions) { o.IndexVolume = 99 })), "no index volume 99")
 

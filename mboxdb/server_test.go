@@ -107,7 +107,7 @@ func TestServerThatLimitsStatements(t *testing.T) {
 	to, from := mboxverify.Mailbox{ID: uint32(m.to.ID), Group: m.to.Group}, mboxverify.Mailbox{ID: uint32(m.from.ID), Group: m.from.Group}
 	_, err = mboxverify.Compare(ctx, m.dst.DB(t), pool, to, from, &mboxverify.Options{Volumes: map[uint8]uint8{1: 5, 3: 5}, Unpublished: true})
 	require.NoError(t, err)
-	require.NoError(t, m.copy(t).Remove(ctx, nil))
+	require.NoError(t, m.copy(t).Remove(ctx, elsewhere))
 }
 
 // newID is a zimbraId that no other test has.

@@ -69,5 +69,5 @@ func TestMutationsOfSideTables(t *testing.T) {
 	}
 	_, after := m.bystanders(t)
 	require.Equal(t, before, after, "everybody else at the destination")
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 }

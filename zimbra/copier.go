@@ -340,7 +340,7 @@ func (r rows) Remove(ctx context.Context, undo Undo) error {
 	if err != nil || c == nil {
 		return err
 	}
-	return ours(c.Remove(ctx, undo.DeletedAccount))
+	return ours(c.Remove(ctx, &mboxdb.RemoveOptions{Undo: undo.DeletedAccount, LivesElsewhere: true}))
 }
 
 func (r rows) Home(ctx context.Context) (mboxdb.MailboxID, bool, error) {

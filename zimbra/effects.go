@@ -83,7 +83,8 @@ type Rows interface {
 	Publish(ctx context.Context) (Published, error)
 	// Unpublish takes the published rows away again and puts back what publishing removed. Nothing published: no error.
 	Unpublish(ctx context.Context, undo Undo) error
-	// Remove deletes what this move wrote and proves that nothing is left under the id. Nothing there: no error.
+	// Remove deletes what this move wrote, a published mailbox too, and proves that nothing is left under the id. Nothing there: no error. It is
+	// called only when the directory has said, under this move's fence, that the account lives at the source.
 	Remove(ctx context.Context, undo Undo) error
 	// Home returns the id of the mailbox row that the destination has for the account; false when it has none.
 	Home(ctx context.Context) (mboxdb.MailboxID, bool, error)

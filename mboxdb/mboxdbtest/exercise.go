@@ -54,6 +54,9 @@ func Exercise(t *testing.T, newFixture func(t *testing.T) Fixture) {
 	}
 }
 
+// elsewhere: the accounts of fixtures live at Source.
+var elsewhere = &mboxdb.RemoveOptions{LivesElsewhere: true}
+
 // An exercise is a fixture with an id that is reserved at Dest.
 type exercise struct {
 	Fixture
@@ -90,7 +93,7 @@ func newExercise(t *testing.T, f Fixture) *exercise {
 	}
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(ctx)
-		require.NoError(t, x.dst.Remove(ctx, x.claim, x.to, nil))
+		require.NoError(t, x.dst.Remove(ctx, x.claim, x.to, elsewhere))
 		require.NoError(t, x.dst.Leftovers(ctx, x.to.ID, x.to.Group))
 		require.NoError(t, x.dst.End(ctx, x.claim))
 	})
@@ -265,7 +268,7 @@ func (x *exercise) copy(t *testing.T) {
 	_, err = c.Load(ctx)
 	require.ErrorIs(t, err, mboxdb.ErrPublished)
 
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 	require.NoError(t, x.dst.Leftovers(ctx, x.to.ID, x.to.Group))
 	require.Equal(t, others, x.others(t), "somebody else's rows")
 }
@@ -347,7 +350,7 @@ func (x *exercise) again(t *testing.T) {
 	require.NoError(t, err, "twice")
 	x.isPublished(t)
 	for range 2 {
-		require.NoError(t, c.Remove(ctx, nil))
+		require.NoError(t, c.Remove(ctx, elsewhere))
 		x.unseen(t)
 	}
 }
@@ -364,7 +367,7 @@ func (x *exercise) fence(t *testing.T) {
 	require.ErrorIs(t, err, mboxdb.ErrFenced)
 	_, err = old.Publish(ctx)
 	require.ErrorIs(t, err, mboxdb.ErrFenced)
-	require.ErrorIs(t, old.Remove(ctx, nil), mboxdb.ErrFenced)
+	require.ErrorIs(t, old.Remove(ctx, elsewhere), mboxdb.ErrFenced)
 	x.equal(t, "mboxgroup.")
 	x.unseen(t)
 }
@@ -390,7 +393,7 @@ func (x *exercise) backup(t *testing.T) {
 		again, err := x.dst.RestoreFile(ctx, name, x.to, o)
 		require.NoError(t, err)
 		require.Equal(t, res.Proofs, again.Proofs)
-		require.NoError(t, x.dst.Remove(ctx, x.claim, x.to, nil))
+		require.NoError(t, x.dst.Remove(ctx, x.claim, x.to, elsewhere))
 		x.unseen(t)
 	}
 }
@@ -421,7 +424,7 @@ func (x *exercise) sessions(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Publish(ctx)
 	require.NoError(t, err)
-	require.NoError(t, c.Remove(ctx, nil))
+	require.NoError(t, c.Remove(ctx, elsewhere))
 	require.Equal(t, src, read(x.Source))
 	require.Equal(t, dst, read(x.Dest))
 }
