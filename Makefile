@@ -32,7 +32,8 @@ saboteurs: ## each of them must be noticed
 
 soak: deps ## the long proofs: killed at every write of a journal, in every way, and more
 	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run TestFaultsInPairs ./zimbra/zimbratest
-	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run TestKilled ./mboxdb
+	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilled|TestPublishCutAnywhere' ./mboxdb
+	sh scripts/saboteurs.sh testdata/saboteurs-mboxdb
 	ZMLIFT_SOAK=1 go test -count=1 -timeout 120m -v -run 'TestKilledAtJournalWrites|TestDestinationCrashes|TestRolledBackAtEveryStep' ./examples/mover
 
 fuzz:

@@ -92,9 +92,10 @@
 // # Errors
 //
 // Branch on these with errors.Is: [ErrNotFound], [ErrFenced], [ErrBusy], [ErrLockLost], [ErrPublished], [ErrExists], [ErrNotReserved],
-// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated], and fs.ErrExist of DumpFile; and on these with errors.As: [*UnknownTableError], [*SchemaError], [*OriginError], [*FencedError],
-// [*LiveError], [*LeftoversError], [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError], [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text
-// could quote a value from a row, the text is left out.
+// [ErrNoGroup], [ErrForeignWriter], [ErrTruncated], and fs.ErrExist of DumpFile; and on these with errors.As: [*UnknownTableError], [*SchemaError],
+// [*OriginError], [*FencedError], [*LiveError], [*LeftoversError], [*MismatchError], [*ForeignWriterError], [*OpenTransactionsError], [*LocatorError],
+// [*DumpError]. A *mysql.MySQLError in the chain has its number and state; where the server's text could quote a value from a row, the text is left
+// out.
 //
 // Package mboxdbtest makes mailstores and mailboxes for the tests of those who use this one.
 package mboxdb

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every patch in testdata/saboteurs takes one protection out, in copies of the files that go builds in their place. The tests of the in-memory
+# Every patch in testdata/saboteurs, or in the directory $1, takes one protection out, in copies of the files that go builds in their place. The tests of the in-memory
 # world must notice each of them, or those that the patch's first line names: a protection that nothing misses when it is gone is a belief. That
 # they pass without the patch is for go test to show.
 set -eu
@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 failed=0
-for patch in testdata/saboteurs/*.patch; do
+for patch in "${1:-testdata/saboteurs}"/*.patch; do
 	name=$(basename "$patch" .patch)
 	by=$(sed -n '1s/^Noticed by: //p' "$patch")
 	rm -rf "$root/tree"
