@@ -73,8 +73,9 @@ func dumpEnd(t dumpTrailer) ([]byte, error) {
 
 // Dump writes every moved table of a mailbox as SQL text: the tables of its group, then those of zimbra, the mailbox row last; all of
 // one moment, in one transaction of one connection. The text is also what the mariadb client loads: columns are named, each row is one
-// line, and whatever a client could misread is escaped. At the beginning is what server it is of and what the tables look like. The last line counts the rows of each
-// table and has a checksum of everything before it; a dump without it is cut short. CheckDump reads a dump again, Restore loads it.
+// line, and whatever a client could misread is escaped. At the beginning is what server it is of, and what the tables look like. The last
+// line counts the rows of each table and has a checksum of everything before it; a dump without it is cut short. CheckDump reads a dump
+// again, Restore loads it.
 //
 // m is what Find returned. ErrNotFound says that the server no longer has that mailbox under that id and group. Dump changes nothing. After
 // an error w holds the beginning of a dump.
