@@ -313,8 +313,8 @@ func TestKilledInRestore(t *testing.T) {
 	require.Positive(t, half.Load(), "nobody looked while it was half done")
 	require.Positive(t, midway)
 	require.Positive(t, published)
-	lab.Note("killed %d times in a restore: %d times without a row, %d times among the rows of the group, %d times when the mailbox was there;"+
-		" looked at %d times meanwhile (make soak kills 100 times)", n, none, midway, published, looks.Load())
+	lab.Note("killed behind %d of %d packets of a restore: %d times without a row, %d times among the rows of the group, %d times when the mailbox was"+
+		" there; looked at %d times meanwhile (make soak kills 100 times)", n, whole, none, midway, published, looks.Load())
 	_, dstAfter := m.bystanders(t)
 	require.Equal(t, dstBefore, dstAfter, "everybody else at the destination")
 }

@@ -262,7 +262,7 @@ func TestPublishCutAnywhere(t *testing.T) {
 		require.NoError(t, m.copy(t).Unpublish(ctx, nil))
 		m.unpublished(t, name)
 	}
-	lab.Note("publishing cut at every %dth of %d packets (make soak cuts at each)", step, n)
+	lab.Note("publishing cut at %d of %d packets (make soak cuts at each)", (n-1-n%step)/step+1, n)
 	m.leave(t)
 }
 
