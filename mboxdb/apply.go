@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/zmlift/zmlift/internal/backoff"
 )
 
 // Applied counts what was done at the destination.
@@ -122,7 +124,9 @@ func (c *Copy) apply(ctx context.Context, d *Difference, tolerate func(error) bo
 	batches := d.batches(c.sizes.write)
 	var err error
 	if d.Rows() <= c.sizes.atOnce { // with nothing to do it still looks whether the claim stands
-		err = a.tolerated(a.transaction(ctx, batches, replacing))
+		w := &worker{applier: a}
+		err = a.tolerated(w.transaction(ctx, batches, replacing))
+		w.close()
 	} else {
 		err = a.inPieces(ctx, batches)
 	}
@@ -157,32 +161,72 @@ func (a *applier) tolerated(err error) error {
 
 // each has the batches worked off by as many workers as the copy has streams.
 func (a *applier) each(ctx context.Context, batches []cellBatch, st stage) error {
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(a.streams())
+	work := make(chan cellBatch, len(batches))
 	for _, b := range batches {
-		if gctx.Err() != nil {
-			break
-		}
+		work <- b
+	}
+	close(work)
+	g, ctx := errgroup.WithContext(ctx)
+	for range min(a.streams(), len(batches)) {
 		g.Go(func() error {
-			err := a.transaction(gctx, []cellBatch{b}, st)
-			if st == inserting {
-				err = a.tolerated(err)
+			w := &worker{applier: a}
+			defer w.close()
+			for b := range work {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				err := w.transaction(ctx, []cellBatch{b}, st)
+				if st == inserting {
+					err = a.tolerated(err)
+				}
+				if err != nil {
+					return err
+				}
 			}
-			return err
+			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return ctx.Err()
+	return g.Wait()
 }
 
-// transaction treats some batches in a session of its own.
-func (a *applier) transaction(ctx context.Context, batches []cellBatch, st stage) error {
+// A worker does one transaction after the other. It keeps its sessions: opening two of them costs about as much as writing some hundred rows.
+type worker struct {
+	*applier
+	in, out *session // at the source and at the destination; nil: none yet, or it was lost
+	spare   []byte   // memory for a loader
+}
+
+// do calls f, which must be repeatable, with a session that can write, and with a new one when that one is lost.
+func (w *worker) do(ctx context.Context, f func(s *session) error) error {
+	return backoff.Retry(ctx, backoff.Policy{}, lost, func(ctx context.Context) (err error) {
+		if w.out == nil {
+			if w.out, err = w.dst.write(ctx); err != nil {
+				return err
+			}
+		}
+		if err = f(w.out); err != nil {
+			w.close()
+		}
+		return err
+	})
+}
+
+func (w *worker) close() {
+	for _, s := range []*session{w.in, w.out} {
+		if s != nil {
+			s.close()
+		}
+	}
+	w.in, w.out = nil, nil
+}
+
+// transaction treats some batches.
+func (w *worker) transaction(ctx context.Context, batches []cellBatch, st stage) error {
+	a := w.applier
 	var deleted int64
 	var sum Summary
 	again := a.again
-	err := a.dst.writing(ctx, func(s *session) error {
+	err := w.do(ctx, func(s *session) error {
 		err := s.inTx(ctx, func(tx *sql.Tx) error {
 			deleted, sum = 0, Summary{}
 			if err := a.unpublished(ctx, tx, a.guard); err != nil {
@@ -201,7 +245,7 @@ func (a *applier) transaction(ctx context.Context, batches []cellBatch, st stage
 				return nil
 			}
 			var err error
-			if sum, err = a.write(ctx, tx, batches); err != nil {
+			if sum, err = w.write(ctx, tx, batches); err != nil {
 				return err
 			}
 			return a.all(batches, func(b cellBatch) error { return a.landed(ctx, tx, b) })
@@ -289,7 +333,8 @@ func (a *applier) unchanged(ctx context.Context, tx querier, b cellBatch, spans 
 }
 
 // write sends the source's rows of batches through Rewrite into the transaction.
-func (a *applier) write(ctx context.Context, tx querier, batches []cellBatch) (Summary, error) {
+func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch) (Summary, error) {
+	a := w.applier
 	sel := selection{}
 	var src, dst []Table
 	for _, b := range batches {
@@ -299,24 +344,32 @@ func (a *applier) write(ctx context.Context, tx querier, batches []cellBatch) (S
 		sel[b.t.src.String()] = append(sel[b.t.src.String()], b.ids()...)
 	}
 	var sum Summary
-	err := a.pipe(ctx, func(ctx context.Context, w io.Writer) error {
-		s, err := a.src.snapshot(ctx)
-		if err != nil {
+	err := a.pipe(ctx, func(ctx context.Context, to io.Writer) error {
+		if w.in == nil {
+			var err error
+			if w.in, err = a.src.snapshot(ctx); err != nil {
+				return err
+			}
+		}
+		if _, err := dumpTables(ctx, w.in, to, a.from, src, sel, nil); err != nil {
 			return err
 		}
-		defer s.close()
-		_, err = dumpTables(ctx, s, w, a.from, src, sel, nil)
-		return err
+		return exec(ctx, w.in, sqlRollback) // which ends the snapshot
 	}, func(ctx context.Context, r io.Reader) error {
 		l, err := a.newLoader(ctx, tx, dst)
 		if err != nil {
 			return err
 		}
+		l.spare = w.spare
 		l.commit = func(b *batch) error { return l.insert(ctx, tx, b) }
 		err = l.load(ctx, r)
-		sum = l.sum
+		sum, w.spare = l.sum, l.spare
 		return err
 	})
+	if err != nil && w.in != nil { // whatever was being read there: the transaction may be tried again
+		w.in.close()
+		w.in = nil
+	}
 	return sum, err
 }
 

@@ -236,7 +236,7 @@ func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, 
 	for i := range values {
 		dest[i] = &values[i]
 	}
-	head := []byte(sqlInsert(t, m.Group))
+	head, key := []byte(sqlInsert(t, m.Group)), t.String()
 	var b []byte // one row, with what goes before it
 	size := 0    // of the statement under way; 0: none
 	for rows.Next() {
@@ -258,7 +258,7 @@ func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, 
 		}
 		size += len(b)
 		dw.sum.Rows++
-		dw.sum.Tables[t.String()]++
+		dw.sum.Tables[key]++
 		if dw.progress != nil && dw.sum.Rows%1000 == 0 {
 			dw.progress(dw.sum.Rows, max(dw.total, dw.sum.Rows))
 		}

@@ -175,6 +175,7 @@ type loader struct {
 type loadTable struct {
 	Table
 	group   int
+	key     string // "mboxgroup.mail_item"
 	name    string // "mboxgroup7.mail_item"
 	head    []byte
 	columns int
@@ -191,7 +192,7 @@ func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loade
 	l := &loader{bulk: bulk{min: c.sizes.load, size: min(statementSize, packet/4), denied: &c.dst.noLoad}, heads: map[string]*loadTable{}, id: c.to.ID.String(),
 		locators: c.locators(), limit: packet - 1024, sum: Summary{Tables: map[string]int64{}}}
 	for _, t := range tables {
-		lt := &loadTable{Table: t, group: c.to.Group, name: t.in(c.to.Group), head: []byte(sqlInsert(t, c.to.Group)), columns: len(t.Columns), locator: -1}
+		lt := &loadTable{Table: t, group: c.to.Group, key: t.String(), name: t.in(c.to.Group), head: []byte(sqlInsert(t, c.to.Group)), columns: len(t.Columns), locator: -1}
 		lt.insert = slices.ContainsFunc(t.Columns, func(c Column) bool {
 			return c.kind == text && c.Charset != "utf8" && c.Charset != "utf8mb3" && c.Charset != "utf8mb4"
 		})
@@ -199,7 +200,7 @@ func (c *Copy) newLoader(ctx context.Context, q querier, tables []Table) (*loade
 			lt.locator = slices.IndexFunc(t.dumped(), func(c Column) bool { return c.Name == locatorColumn })
 		}
 		l.heads[strings.TrimSuffix(string(lt.head), "\n")] = lt
-		l.sum.Tables[t.String()] = 0
+		l.sum.Tables[lt.key] = 0
 	}
 	return l, nil
 }
@@ -279,11 +280,12 @@ func (l *loader) check(t *loadTable, row []byte, odd *bool) string {
 		}
 		switch i {
 		case 0:
-			if unquoted(value) != l.id {
+			if string(unquoted(value)) != l.id {
 				return "a row of another mailbox id"
 			}
 		case t.locator:
-			if string(value) != "NULL" && !slices.Contains(l.locators, unquoted(value)) {
+			is := func(locator string) bool { return string(unquoted(value)) == locator }
+			if string(value) != "NULL" && !slices.ContainsFunc(l.locators, is) {
 				return "a locator that is none of the destination's volumes"
 			}
 		}
@@ -321,11 +323,11 @@ func literals(row []byte, columns int, f func(i int, value []byte) (why string))
 }
 
 // unquoted is a short literal without quotes; only what has no escapes is of interest.
-func unquoted(value []byte) string {
+func unquoted(value []byte) []byte {
 	if n := len(value); n >= 2 && value[0] == '\'' {
 		value = value[1 : n-1]
 	}
-	return string(value)
+	return value
 }
 
 // literalLen is the length of the literal that b begins with, 0 where there is none: NULL, a decimal number, a hexadecimal one, or a
@@ -420,7 +422,7 @@ func (l *loader) add(t *loadTable, values []byte, odd bool) error {
 	l.b.rows++
 	l.b.bytes += size
 	l.sum.Rows++
-	l.sum.Tables[t.String()]++
+	l.sum.Tables[t.key]++
 	return nil
 }
 
@@ -443,9 +445,8 @@ func (l *loader) trailer() error {
 		return l.bad("", "the closing line is not one of this package's")
 	}
 	for _, lt := range l.heads {
-		name := lt.String()
-		if n, ok := t.Tables[name]; !ok || n != l.sum.Tables[name] {
-			return l.bad(lt.name, fmt.Sprintf("%d rows, and %d in the closing line", l.sum.Tables[name], n))
+		if n, ok := t.Tables[lt.key]; !ok || n != l.sum.Tables[lt.key] {
+			return l.bad(lt.name, fmt.Sprintf("%d rows, and %d in the closing line", l.sum.Tables[lt.key], n))
 		}
 	}
 	if len(t.Tables) != len(l.heads) {

@@ -34,7 +34,7 @@ func (w *witness) see(t Table, id string, row []byte) (why string) {
 	why = literals(row, len(columns), func(i int, value []byte) string {
 		c := columns[i]
 		switch {
-		case i == 0 && unquoted(value) != id:
+		case i == 0 && string(unquoted(value)) != id:
 			return "a row of another mailbox id"
 		case i == 0, t.isMailbox() && slices.Contains(meant, c.Name):
 			return ""
@@ -42,7 +42,7 @@ func (w *witness) see(t Table, id string, row []byte) (why string) {
 		switch {
 		case string(value) == "NULL":
 		case c.Name == locatorColumn && t.HasLocator():
-			w.b = append(append(w.b, w.mapped(unquoted(value))...), 0xff)
+			w.b = append(append(w.b, w.mapped(string(unquoted(value)))...), 0xff)
 		default:
 			w.b = append(appendDigested(w.b, c, value), 0xff)
 		}
