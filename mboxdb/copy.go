@@ -57,7 +57,7 @@ type sizes struct {
 	load   int   // that go by LOAD DATA, at least: it needs two round trips more than INSERT
 }
 
-var usual = sizes{digest: 5000, atOnce: 4000, write: 4000, load: 200}
+var usual = sizes{digest: 5000, atOnce: 4000, write: 8000, load: 200}
 
 // NewCopy returns the copy of from, which is what Find returned at the source, to the id that Reserve returned at the destination. It does
 // no I/O; the error names every mistake in its arguments.

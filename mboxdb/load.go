@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	batchRows  = 2000    // of one transaction
+	batchRows  = 4000    // of one transaction
 	batchBytes = 4 << 20 // of one transaction, or one row
 	deleteRows = 2000
 )
