@@ -13,6 +13,7 @@ import (
 type link struct {
 	clients []*ssh.Client
 	wire    *wire         // below the last client
+	wires   []*wire       // below each
 	dead    chan struct{} // closed when the last client has ended
 }
 
@@ -34,7 +35,7 @@ func (t *Tunnel) dial(ctx context.Context) (*link, error) {
 			}
 			return nil, fmt.Errorf("ssh to %s: %w", h, err)
 		}
-		l.clients, l.wire = append(l.clients, client), wire
+		l.clients, l.wires, l.wire = append(l.clients, client), append(l.wires, wire), wire
 		dial = client.DialContext
 	}
 	go func() { // ends with the connection
@@ -80,6 +81,9 @@ func (l *link) watch(interval time.Duration) {
 		if heard := l.wire.heard(); heard != seen {
 			seen, silent = heard, 0
 		} else if silent++; silent == 2 {
+			for _, w := range l.wires {
+				w.out.fail(net.ErrClosed) // which nobody takes any more, and close need not wait for
+			}
 			l.close()
 			return
 		}

@@ -18,9 +18,10 @@ const (
 // batch is how much goes through a wire before those who wait for more are called.
 const batch = 256 << 10
 
-// A wire is the connection below SSH. It reads ahead, and knows whether anything comes.
+// A wire is the connection below SSH. It reads ahead, writes behind, and knows whether anything comes.
 type wire struct {
 	net.Conn
+	out   *outbox
 	ahead *bufio.Reader
 	since int // bytes since the last call of those who wait
 
@@ -32,7 +33,7 @@ type wire struct {
 }
 
 func newWire(c net.Conn, ahead int) *wire {
-	return &wire{Conn: c, ahead: bufio.NewReaderSize(c, ahead), more: make(chan struct{})}
+	return &wire{Conn: c, out: newOutbox(c), ahead: bufio.NewReaderSize(c, ahead), more: make(chan struct{})}
 }
 
 // Read is called by one goroutine at a time.
@@ -54,12 +55,15 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (w *wire) Write(p []byte) (int, error) { return w.out.Write(p) }
+
 // Close also lets go of those who wait: SSH may have ended with half of a batch unread.
 func (w *wire) Close() error {
 	w.mu.Lock()
 	w.over = true
 	w.mu.Unlock()
 	w.call(false)
+	w.out.close()
 	return w.Conn.Close()
 }
 
