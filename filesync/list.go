@@ -232,7 +232,9 @@ func (s *run) compareItem(ctx context.Context, it Item, from map[string]*Entry, 
 		if src == nil {
 			continue // nothing is made for a file that will not come
 		}
-		s.needDir(name, s.top.Mode)
+		if err := s.needDir(ctx, name, s.top.Mode); err != nil {
+			return err
+		}
 	}
 	if src == nil {
 		if dst != nil {

@@ -60,11 +60,11 @@ func SyncList(ctx context.Context, dst, src Tree, list iter.Seq2[Item, error], o
 }
 
 const (
-	batchFiles = 4096     // a batch ends with so many files
-	batchBytes = 64 << 20 // or so many bytes
-	rsyncFiles = 8 * batchFiles
-	rsyncBytes = 8 * batchBytes
-	inFlight   = 4      // batches that are copied at once; with a listing that makes five commands on a host
+	batchFiles = 8192      // a batch ends with so many files
+	batchBytes = 128 << 20 // or so many bytes, and before a new directory with half of either
+	rsyncFiles = 4 * batchFiles
+	rsyncBytes = 4 * batchBytes
+	inFlight   = 5      // batches that are copied at once; with a listing that makes six commands on a host
 	maxWaiting = 50_000 // files with several names whose other names are still looked for
 	maxTries   = 3      // of a batch whose files change while they are read
 	listChunk  = 1024   // entries of a listing that are handed on together
@@ -437,15 +437,17 @@ func (s *run) compareEntry(ctx context.Context, e Entry) error {
 		return s.consider(ctx, Item{From: e.Name, To: e.Name}, e, s.have.find(e.Name))
 	}
 	s.srcDirs = append(s.srcDirs, e)
-	s.needDir(e.Name, e.Mode)
-	return nil
+	return s.needDir(ctx, e.Name, e.Mode)
 }
 
 // needDir has the directory made when dst does not have it.
-func (s *run) needDir(name string, mode fs.FileMode) {
+func (s *run) needDir(ctx context.Context, name string, mode fs.FileMode) error {
 	if d := s.haveDirs[name]; d != nil {
 		d.seen = true
-		return
+		return nil
+	}
+	if err := s.halfFull(ctx); err != nil {
+		return err
 	}
 	if s.have != nil {
 		if r := s.have.find(name); r != nil {
@@ -459,6 +461,7 @@ func (s *run) needDir(name string, mode fs.FileMode) {
 	s.batch.mkdirs = append(s.batch.mkdirs, e)
 	s.haveDirs[name] = &dirState{entry: e, seen: true, dirty: true, made: s.batch}
 	s.touch(parent(name))
+	return nil
 }
 
 // awaitDir has the batch come after those that make dir or a directory above it.
@@ -626,12 +629,19 @@ func (s *run) link(ctx context.Context, j job) error {
 	return s.full(ctx)
 }
 
-func (s *run) full(ctx context.Context) error {
+// full hands the batch over when it is full.
+func (s *run) full(ctx context.Context) error { return s.fuller(ctx, 1) }
+
+// halfFull hands over a batch that is half full, before a directory that is to be made: it comes into the tree as a whole with those of its files
+// that are in the same batch, and files of a later one are renamed into it one by one.
+func (s *run) halfFull(ctx context.Context) error { return s.fuller(ctx, 2) }
+
+func (s *run) fuller(ctx context.Context, part int) error {
 	files, bytes := batchFiles, int64(batchBytes)
 	if s.rsync != nil && len(s.limit) == 0 { // it connects anew each time
 		files, bytes = rsyncFiles, rsyncBytes
 	}
-	if len(s.batch.files)+len(s.batch.links) < files && s.batch.bytes < bytes {
+	if len(s.batch.files)+len(s.batch.links) < files/part && s.batch.bytes < bytes/int64(part) {
 		return nil
 	}
 	return s.flush(ctx)
