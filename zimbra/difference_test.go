@@ -236,3 +236,33 @@ func TestCopyDifferenceNotTrusted(t *testing.T) {
 	require.Equal(t, st.Total, st.Files, "all of them")
 	d.same(t)
 }
+
+// TestCheckEveryRow: two rows that name one file, and say different things of it, are compared with it each for itself.
+func TestCheckEveryRow(t *testing.T) {
+	d := newDiffering(t, "everyrow")
+	blobs, err := d.a.Blobs(t.Context())
+	require.NoError(t, err)
+	i := slices.IndexFunc(blobs, func(b lab.Blob) bool { return b.Table == "mail_item" && b.Digest != "" })
+	j := slices.IndexFunc(blobs, func(b lab.Blob) bool { return b.Digest != "" && b.Digest != blobs[i].Digest })
+	conn, err := d.Stores[0].RootDB(t).Conn(t.Context())
+	require.NoError(t, err)
+	defer conn.Close()
+	table := lab.GroupDatabase(d.a.Group) + ".revision"
+	_, err = conn.ExecContext(t.Context(), "SET SESSION foreign_key_checks = 0")
+	require.NoError(t, err)
+	_, err = conn.ExecContext(t.Context(), "INSERT INTO "+table+" (mailbox_id, item_id, version, date, size, locator, blob_digest, mod_metadata, change_date, mod_content)"+
+		" VALUES (?, ?, 900, 1500000000, ?, ?, ?, 1, 1600000000, ?)", d.a.MailboxID, blobs[i].ItemID, blobs[i].Size, fmt.Sprint(blobs[i].VolumeID), blobs[j].Digest, blobs[i].ModContent)
+	require.NoError(t, err)
+	_, err = d.Files.Presync(t.Context())
+	bad := []zimbra.BadBlob{{Path: d.atDest(t, blobs[i]), Why: zimbra.BadDigest}}
+	for range 2 {
+		var wrong *zimbra.BlobError
+		require.ErrorAs(t, err, &wrong)
+		require.Equal(t, bad, wrong.Bad)
+		_, err = d.Files.Check(t.Context())
+	}
+	_, err = conn.ExecContext(t.Context(), "DELETE FROM "+table+" WHERE mailbox_id = ? AND version = 900", d.a.MailboxID)
+	require.NoError(t, err)
+	_, err = d.Files.Check(t.Context())
+	require.NoError(t, err)
+}

@@ -372,6 +372,7 @@ type blob struct {
 	to       mboxdb.Volume
 	from     string // relative to the mailbox's directory on the source's volume
 	relative string // relative to the mailbox's directory on the destination's
+	other    bool   // an earlier row names the same file and says something else of it
 }
 
 func (b blob) file() blobFile { return blobFile{b.to.ID, b.Item, b.ModContent} }
@@ -391,14 +392,32 @@ func sure[T any](list []T) iter.Seq2[T, error] {
 
 // blobs returns what the source's rows demand, each file once.
 func (f *files) blobs(ctx context.Context) iter.Seq2[blob, error] {
+	return func(yield func(blob, error) bool) {
+		for b, err := range f.said(ctx) {
+			if b.other {
+				continue
+			}
+			if !yield(b, err) {
+				return
+			}
+		}
+	}
+}
+
+// said is blobs, with a file once more for another row that says something else of it, as those of an item and of its revision may.
+func (f *files) said(ctx context.Context) iter.Seq2[blob, error] {
 	src, dst := byID(f.plan.Source.Volumes), byID(f.plan.Dest.Volumes)
 	return func(yield func(blob, error) bool) {
 		type name struct {
 			volume     mboxdb.VolumeID
 			modContent uint32
 		}
+		type says struct {
+			size   int64
+			digest string
+		}
 		var item uint32
-		seen := map[name]bool{} // of one item: they come in the order of items
+		seen := map[name]says{} // by the first row, of one item: they come in the order of items
 		for b, err := range f.srcDB.Blobs(ctx, *f.plan.Source.Mailbox) {
 			if err != nil {
 				yield(blob{}, err)
@@ -408,17 +427,20 @@ func (f *files) blobs(ctx context.Context) iter.Seq2[blob, error] {
 				item = b.Item
 				clear(seen)
 			}
-			n := name{b.Volume, b.ModContent}
-			if seen[n] {
+			n, is := name{b.Volume, b.ModContent}, says{b.Size, b.Digest}
+			first, other := seen[n]
+			if other && first == is {
 				continue
 			}
-			seen[n] = true
+			if !other {
+				seen[n] = is
+			}
 			to, ok := f.plan.Volumes[b.Volume]
 			if !ok {
 				yield(blob{}, fmt.Errorf("%w: %s: item %d lies on volume %d, which the plan does not know", ErrPlanStale, b.Table, b.Item, b.Volume))
 				return
 			}
-			out := blob{b, dst[to], src[b.Volume].BlobName(b.Item, b.ModContent), dst[to].BlobName(b.Item, b.ModContent)}
+			out := blob{b, dst[to], src[b.Volume].BlobName(b.Item, b.ModContent), dst[to].BlobName(b.Item, b.ModContent), other}
 			if !yield(out, nil) {
 				return
 			}
@@ -728,7 +750,9 @@ func (f *files) check(ctx context.Context, live bool) (FileStats, error) {
 					return
 				}
 				w, err := wanted(b.Blob, b.relative)
-				looked = append(looked, claim{b.file(), f.have.sum(b)})
+				if !b.other { // which is looked at each time; there are few
+					looked = append(looked, claim{b.file(), f.have.sum(b)})
+				}
 				if !yield(w, err) || err != nil {
 					return
 				}
@@ -788,8 +812,8 @@ func (f *files) unproven(ctx context.Context) (func(mboxdb.VolumeID) iter.Seq2[b
 	if !f.have.whole {
 		return func(v mboxdb.VolumeID) iter.Seq2[blob, error] {
 			return func(yield func(blob, error) bool) {
-				for b, err := range f.blobs(ctx) {
-					if err == nil && (b.to.ID != v || f.have.proven(b)) {
+				for b, err := range f.said(ctx) {
+					if err == nil && (b.to.ID != v || !b.other && f.have.proven(b)) {
 						continue
 					}
 					if !yield(b, err) {
@@ -800,11 +824,11 @@ func (f *files) unproven(ctx context.Context) (func(mboxdb.VolumeID) iter.Seq2[b
 		}, nil
 	}
 	few := map[mboxdb.VolumeID][]blob{}
-	for b, err := range f.blobs(ctx) {
+	for b, err := range f.said(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if !f.have.proven(b) {
+		if b.other || !f.have.proven(b) {
 			few[b.to.ID] = append(few[b.to.ID], b)
 		}
 	}
