@@ -208,7 +208,7 @@ func TestCutConnections(t *testing.T) {
 		all := math.MaxInt64 - meter.left.Load()
 
 		failed := 0
-		for range 50 {
+		for i := range 50 {
 			after := 1 + rnd.Int64N(all)
 			name := fmt.Sprintf("%s after %d of %d bytes, ZMLIFT_SEED=%d", end, after, all, seed)
 			dst, src := places()
@@ -216,7 +216,7 @@ func TestCutConnections(t *testing.T) {
 			r := &dyingRunner{Runner: meter.Runner}
 			r.left.Store(after)
 			to, from := through(end, dst, src, r)
-			_, err := filesync.Sync(t.Context(), to, from, nil)
+			_, err := filesync.Sync(t.Context(), to, from, filesync.Options{}.WithBatches(i%2*4)) // half of them with batches of four files
 			if err != nil {
 				failed++
 			} else {

@@ -47,6 +47,8 @@ type Options struct {
 	// Direct has rsync run on the source's host and send content from there to the destination's, past this process. It is how to get from
 	// the one to the other, with files that are on the source's host. Nil: no key between the two is needed.
 	Direct *SSH
+
+	batch int // files, where a test wants small batches
 }
 
 // An Owner is a user and a group, as numbers.

@@ -641,6 +641,9 @@ func (s *run) fuller(ctx context.Context, part int) error {
 	if s.rsync != nil && len(s.limit) == 0 { // it connects anew each time
 		files, bytes = rsyncFiles, rsyncBytes
 	}
+	if s.opts.batch > 0 {
+		files = s.opts.batch
+	}
 	if len(s.batch.files)+len(s.batch.links) < files/part && s.batch.bytes < bytes/int64(part) {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -230,6 +231,53 @@ func TestSyncManyFiles(t *testing.T) {
 		require.Less(t, calls, 200, "progress is throttled")
 		require.Equal(t, src.snapshot(t), dst.snapshot(t))
 	})
+}
+
+// TestBatches: a batch that is half full ends before a directory that is new, which so comes into the tree as a whole; one that is not goes on, and
+// a large directory takes several. Whatever they are, the trees are equal.
+func TestBatches(t *testing.T) {
+	for _, c := range []struct{ dirs, files, batch, commands int }{
+		{dirs: 6, files: 5, batch: 8, commands: 6},
+		{dirs: 6, files: 3, batch: 8, commands: 3},  // two directories each
+		{dirs: 2, files: 20, batch: 8, commands: 6}, // 8, 8 and 4 files of each
+	} {
+		dst, src := newPlace(t, remoteSide(t, 1)), newPlace(t, sides(t, 0)[0])
+		for d := range c.dirs {
+			for f := range c.files {
+				src.write(t, fmt.Sprintf("d%d/%d", d, f), fmt.Sprint(d, f))
+			}
+		}
+		puts := &puttingRunner{Runner: dial(t, lab.Shared(t).Stores[1])}
+		to := filesync.Remote(puts, nil).Tree(dst.dir)
+		stats, err := filesync.Sync(t.Context(), to, src.Tree, filesync.Options{}.WithBatches(c.batch))
+		require.NoError(t, err)
+		require.EqualValues(t, c.dirs*c.files, stats.Files)
+		require.EqualValues(t, c.commands, puts.n.Load(), "%+v", c)
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+
+		// Where the directories are there, they need not end a batch.
+		for d := range c.dirs {
+			src.write(t, fmt.Sprintf("d%d/more", d), "more")
+		}
+		puts.n.Store(0)
+		_, err = filesync.Sync(t.Context(), to, src.Tree, filesync.Options{}.WithBatches(c.batch))
+		require.NoError(t, err)
+		require.EqualValues(t, 1, puts.n.Load())
+		require.Equal(t, src.snapshot(t), dst.snapshot(t))
+	}
+}
+
+// A puttingRunner counts the commands that receive a batch.
+type puttingRunner struct {
+	filesync.Runner
+	n atomic.Int64
+}
+
+func (c *puttingRunner) Run(ctx context.Context, argv []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if strings.Contains(strings.Join(argv, " "), "stream cut short") {
+		c.n.Add(1)
+	}
+	return c.Runner.Run(ctx, argv, stdin, stdout, stderr)
 }
 
 func TestSyncOwner(t *testing.T) {

@@ -13,3 +13,9 @@ func (l *Limit) Open() int {
 func (l *Limit) SetClock(now func() time.Time, after func(time.Duration) <-chan time.Time) {
 	l.now, l.after = now, after
 }
+
+// WithBatches has batches of so many files.
+func (o Options) WithBatches(files int) *Options {
+	o.batch = files
+	return &o
+}
