@@ -31,9 +31,10 @@
 //
 // # How it goes
 //
-// Both sides are listed, or asked about the names of a list, at the same time. What is missing goes in batches of some thousand files, three of
-// them at once, and the first ones while the source is still being listed. For each batch one command on the destination extracts a tar stream
-// in the stage, counts, forces the file system to disk once, looks at the [Guard] again, and renames. Deletes come last.
+// Both sides are listed, or asked about the names of a list, at the same time. What is missing goes in batches of some thousand files, five of
+// them at once, and the first ones while the source is still being listed. A batch ends with a directory where it can: a new one comes into the tree
+// as a whole. For each batch one command on the destination extracts a tar stream in the stage, counts, forces the file system to disk once, looks
+// at the [Guard] again, and renames. Deletes come last.
 //
 // That is the engine [Stream], and what [Automatic] takes. The engine [Rsync] has rsync write into the stage instead, with SSH settings of its
 // own; the rest is the same, and so is what holds. It is worth its connections where large files change a little, and where two remote hosts
