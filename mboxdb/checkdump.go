@@ -196,7 +196,7 @@ func (c *checker) closing(want dumpTrailer) error {
 	if c.out == nil {
 		return nil
 	}
-	want.Tables = map[string]int64{}
+	want.Tables, want.SHA256 = map[string]int64{}, ""
 	for _, t := range only(c.info.tables, c.want) {
 		want.Tables[t.String()] = c.info.Summary.Tables[t.String()]
 	}

@@ -48,8 +48,8 @@ type Summary struct {
 type dumpTrailer struct {
 	Version int              `json:"v"`
 	Tables  map[string]int64 `json:"tables"`
-	Bytes   int64            `json:"bytes"`  // before the closing line
-	SHA256  string           `json:"sha256"` // of those bytes
+	Bytes   int64            `json:"bytes"`            // before the closing line
+	SHA256  string           `json:"sha256,omitempty"` // of those bytes; a text that goes straight to Load, by way of Rewrite, has none
 }
 
 // A dumpOrigin is the JSON of the line about the server.
@@ -153,7 +153,7 @@ func (t Table) dumped() []Column {
 
 // A dumpWriter writes one dump.
 type dumpWriter struct {
-	server   *Server // to be described at the beginning, with its tables; nil: neither
+	server   *Server // to be described at the beginning, with its tables, and a checksum at the end; nil: nothing of that
 	progress func(done, total int64)
 
 	w     *bufio.Writer
@@ -181,8 +181,11 @@ func describe(tables []Table) ([]byte, error) {
 }
 
 func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []Table, sel selection) error {
-	hash := sha256.New()
-	out := io.MultiWriter(dw.w, hash)
+	out, sum := io.Writer(dw.w), func() string { return "" }
+	if dw.server != nil {
+		hash := sha256.New()
+		out, sum = io.MultiWriter(dw.w, hash), func() string { return hex.EncodeToString(hash.Sum(nil)) }
+	}
 	put := func(b []byte) error {
 		n, err := out.Write(b)
 		dw.sum.Bytes += int64(n)
@@ -211,7 +214,7 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 			}
 		}
 	}
-	end, err := dumpEnd(dumpTrailer{Version: dumpFormat, Tables: dw.sum.Tables, Bytes: dw.sum.Bytes, SHA256: hex.EncodeToString(hash.Sum(nil))})
+	end, err := dumpEnd(dumpTrailer{Version: dumpFormat, Tables: dw.sum.Tables, Bytes: dw.sum.Bytes, SHA256: sum()})
 	if err != nil {
 		return err
 	}

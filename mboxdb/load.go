@@ -343,19 +343,7 @@ func literalLen(b []byte) int {
 	case len(b) == 0:
 		return 0
 	case b[0] == '\'':
-		for i := 1; i < len(b); i++ {
-			j := bytes.IndexAny(b[i:], `'\`)
-			if j < 0 {
-				return 0
-			}
-			i += j
-			if b[i] == '\\' || i+1 < len(b) && b[i+1] == '\'' {
-				i++
-				continue
-			}
-			return i + 1
-		}
-		return 0
+		return stringLen(b)
 	case bytes.HasPrefix(b, []byte("NULL")):
 		return 4
 	case bytes.HasPrefix(b, []byte("0x")):
@@ -380,6 +368,28 @@ func literalLen(b []byte) int {
 		n = frac
 	}
 	return n
+}
+
+// stringLen is the length of the string literal that b begins with, 0 where it has no end.
+func stringLen(b []byte) int {
+	for i, quote := 1, 0; i < len(b); {
+		if quote < i {
+			n := bytes.IndexByte(b[i:], '\'')
+			if n < 0 {
+				return 0
+			}
+			quote = i + n
+		}
+		switch n := bytes.IndexByte(b[i:quote], '\\'); {
+		case n >= 0:
+			i += n + 2
+		case quote+1 < len(b) && b[quote+1] == '\'':
+			i = quote + 2
+		default:
+			return quote + 1
+		}
+	}
+	return 0
 }
 
 // oddEscape says whether a row has a backslash before something before which LOAD DATA understands it in another way.
@@ -437,8 +447,7 @@ func (l *loader) flush() error {
 	return nil
 }
 
-// trailer compares the closing line with what was read. Its checksum is of the text before it was rewritten and says nothing here; its
-// numbers of rows do.
+// trailer compares the closing line's numbers of rows with what was read.
 func (l *loader) trailer() error {
 	var t dumpTrailer
 	if err := json.Unmarshal(l.line[len(dumpLast):], &t); err != nil || t.Version != dumpFormat {
