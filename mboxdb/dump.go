@@ -228,14 +228,14 @@ func (dw *dumpWriter) write(ctx context.Context, q querier, m Mailbox, tables []
 }
 
 func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, spans []span, put func([]byte) error) error {
-	rows, err := q.QueryContext(ctx, sqlRows(t, m.Group, m.ID, spans))
+	fields, kinds := sqlFields(t)
+	rows, err := q.QueryContext(ctx, sqlRows(t, m.Group, m.ID, fields, spans))
 	if err != nil {
 		return clean(err)
 	}
 	defer rows.Close()
-	columns := t.dumped()
-	values := make([]sql.RawBytes, len(columns))
-	dest := make([]any, len(columns))
+	values := make([]sql.RawBytes, len(fields))
+	dest := make([]any, len(fields))
 	for i := range values {
 		dest[i] = &values[i]
 	}
@@ -255,7 +255,7 @@ func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, 
 		default:
 			b = append(b, ",\n"...)
 		}
-		b = appendRow(b, columns, values)
+		b = appendRow(b, kinds, values)
 		if err := put(b); err != nil {
 			return err
 		}
@@ -276,7 +276,7 @@ func (dw *dumpWriter) table(ctx context.Context, q querier, m Mailbox, t Table, 
 }
 
 // appendRow appends a row in parentheses.
-func appendRow(b []byte, columns []Column, values []sql.RawBytes) []byte {
+func appendRow(b []byte, kinds []kind, values []sql.RawBytes) []byte {
 	b = append(b, '(')
 	for i, v := range values {
 		if i > 0 {
@@ -285,9 +285,9 @@ func appendRow(b []byte, columns []Column, values []sql.RawBytes) []byte {
 		switch {
 		case v == nil:
 			b = append(b, "NULL"...)
-		case columns[i].kind == number:
+		case kinds[i] == number:
 			b = append(b, v...)
-		case columns[i].kind == raw:
+		case kinds[i] == raw:
 			b = appendHex(b, v)
 		default:
 			b = appendString(b, v)
