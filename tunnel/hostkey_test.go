@@ -3,6 +3,7 @@ package tunnel_test
 import (
 	"net"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -108,7 +109,8 @@ func TestAuthorityAsHostKey(t *testing.T) {
 func TestJumpHost(t *testing.T) {
 	gate, inner := newSSHD(t, ""), newSSHD(t, "")
 	tun := open(t, gate.Host, inner.Host)
-	require.Len(t, gate.serving(), len(inner.serving()), "one connection to each")
+	// sshd's process for what goes before authentication may live a moment longer.
+	require.Eventually(t, func() bool { return len(gate.serving()) == len(inner.serving()) }, 10*time.Second, 10*time.Millisecond, "one connection to each")
 	require.Equal(t, "there\n", output(t, tun, "echo", "there"))
 	c, err := tun.DialContext(t.Context(), "tcp", gate.Addr)
 	require.NoError(t, err)
