@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/zmlift/zmlift/internal/backoff"
 )
 
 const (
@@ -21,20 +23,18 @@ const (
 )
 
 // Load makes the rows that lie in the destination's group database under the reserved id equal to the source's: it removes what is there
-// under that id, then dumps, rewrites and inserts, some thousand rows to a transaction. Nothing at the destination can see the rows before
-// Publish. What was written stays after an error, for the next Load or for Remove.
+// under that id, then dumps, rewrites and inserts, some thousand rows to a transaction. When a connection is lost it begins anew, a few times at
+// most, and Progress with it. Nothing at the destination can see the rows before Publish. What was written stays after an error, for the next Load
+// or for Remove.
 //
 // ErrPublished says that the mailbox row is there already: the rows are mailboxd's then. A *DumpError says what came out of Rewrite that
 // must not be loaded. The source is read in one transaction; whether the rows are still equal after it only Verify can tell.
-func (c *Copy) Load(ctx context.Context) (Summary, error) {
+func (c *Copy) Load(ctx context.Context) (sum Summary, err error) {
 	_, tables, err := c.tables(ctx)
 	if err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
-	if err = c.dst.reading(ctx, func(s *session) error { return c.checkVolumes(ctx, s) }); err == nil {
-		err = c.clear(ctx, only(tables, Table.inGroup), c.guard)
-	}
-	if err != nil {
+	if err := c.dst.reading(ctx, func(s *session) error { return c.checkVolumes(ctx, s) }); err != nil {
 		return Summary{}, fmt.Errorf("load: %w", err)
 	}
 	var total int64
@@ -43,11 +43,20 @@ func (c *Copy) Load(ctx context.Context) (Summary, error) {
 			return Summary{}, fmt.Errorf("load: source: %w", err)
 		}
 	}
-	var sum Summary
-	err = c.transfer(ctx, Table.inGroup, func(ctx context.Context, r io.Reader) error {
-		var err error
-		sum, err = c.loadGroup(ctx, r, tables, total)
-		return err
+	return c.fill(ctx, tables, total)
+}
+
+// fill removes what lies in the group under the reserved id and writes the source's rows; all of it once more when a connection is lost.
+func (c *Copy) fill(ctx context.Context, tables []Table, total int64) (sum Summary, err error) {
+	err = backoff.Retry(ctx, backoff.Policy{}, lost, func(ctx context.Context) error {
+		sum = Summary{}
+		if err := c.clear(ctx, only(tables, Table.inGroup), c.guard); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		return c.transfer(ctx, Table.inGroup, func(ctx context.Context, r io.Reader) (err error) {
+			sum, err = c.loadGroup(ctx, r, tables, total)
+			return err
+		})
 	})
 	return sum, err
 }

@@ -218,6 +218,58 @@ func TestBrokenConnections(t *testing.T) {
 	require.NoError(t, m.copy(t).Remove(t.Context(), elsewhere))
 }
 
+// breaking returns a database that loses its connection where a statement with that text is sent, the first times.
+func breaking(t *testing.T, s *lab.Store, text string, times int32) (db *mboxdb.DB, left *atomic.Int32) {
+	left = new(atomic.Int32)
+	left.Store(times)
+	return mboxdb.New(poolOf(t, s, s.MySQLUser, s.MySQLPassword, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, addr)
+		return &breakingConn{Conn: conn, text: text, left: left}, err
+	}), options(s)), left
+}
+
+type breakingConn struct {
+	net.Conn
+	text string
+	left *atomic.Int32
+}
+
+func (c *breakingConn) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(c.text)) && c.left.Add(-1) >= 0 {
+		c.Conn.Close()
+	}
+	return c.Conn.Write(p)
+}
+
+// Nor are they for what cannot go on in the middle: Load and Restore begin anew, and what was written before is gone first.
+func TestBrokenConnectionsInTheMiddle(t *testing.T) {
+	ctx := t.Context()
+	m := newMove(t, 3000)
+	text := m.dumped(t)
+	for _, restore := range []bool{false, true} {
+		src, atSource := breaking(t, m.src, "FROM `"+lab.GroupDatabase(m.from.Group)+"`.`revision`", 1)
+		dst, atDestination := breaking(t, m.dst, "INTO TABLE `"+lab.GroupDatabase(m.to.Group)+"`.`tagged_item`", 2)
+		var tables map[string]int64
+		if restore {
+			res, err := dst.Restore(ctx, bytes.NewReader(text), m.to, m.restoring())
+			require.NoError(t, err)
+			tables = res.Tables
+		} else {
+			c, err := mboxdb.NewCopy(dst, src, m.to, m.from, &m.opt)
+			require.NoError(t, err)
+			sum, err := c.Load(ctx)
+			require.NoError(t, err)
+			tables = sum.Tables
+			require.Negative(t, atSource.Load())
+		}
+		require.Negative(t, atDestination.Load())
+		require.Equal(t, number(t, m.srcRoot, "SELECT COUNT(*) FROM "+lab.GroupDatabase(m.from.Group)+".mail_item WHERE mailbox_id = ?", m.from.ID), tables["mboxgroup.mail_item"])
+		m.requireEqual(t, qualified("mboxgroup", groupTables)...)
+		require.NoError(t, m.dstDB.Remove(ctx, m.opt.Claim, m.to, elsewhere))
+	}
+}
+
 // What somebody else wrote to a row between Diff and Apply is not deleted in silence.
 func TestForeignWriterBeforeApply(t *testing.T) {
 	ctx := t.Context()

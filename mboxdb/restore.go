@@ -44,7 +44,7 @@ type Restored struct {
 // again. The account has a mailbox from there on. Its blobs are not in the dump: bring them first, and keep the directory and mailboxd from the
 // account until Restore has returned.
 //
-// Restore may be repeated after any error and any kill. Around the mailbox row it does that itself, as Publish does. If the mailbox is there
+// Restore may be repeated after any error and any kill. Where a connection is lost it does that itself, as Load and Publish do. If the mailbox is there
 // already, it is compared with the dump: equal is no error, and nothing is written but the log; anything else is ErrPublished. ErrExists says that
 // the account has a mailbox under another id, or another account has this one; a *DumpError that the dump is another account's, or that what came
 // out of Rewrite must not be loaded; a *MismatchError what lies in the tables and is not as in the dump. What was written before an error stays,
@@ -168,18 +168,12 @@ func (r *restore) stands(ctx context.Context) (published bool, err error) {
 
 // group writes and proves the rows of the group.
 func (r *restore) group(ctx context.Context) error {
-	if err := r.clear(ctx, only(r.tables, Table.inGroup), r.guard); err != nil {
-		return err
-	}
 	var total int64
 	for _, t := range only(r.info.tables, Table.inGroup) {
 		total += r.info.Tables[t.String()]
 	}
-	err := r.transfer(ctx, Table.inGroup, func(ctx context.Context, in io.Reader) error {
-		sum, err := r.loadGroup(ctx, in, r.tables, total)
-		r.add(sum)
-		return err
-	})
+	sum, err := r.fill(ctx, r.tables, total)
+	r.add(sum)
 	if err != nil {
 		return err
 	}
