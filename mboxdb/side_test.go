@@ -35,7 +35,7 @@ var sideMutations = []struct {
 		" itemcache_checkpoint = 4, last_backup_at = 1764000000 WHERE id = M", nil},
 }
 
-func random(u *mutator) []any { return []any{fmt.Sprint("it's \\ ", u.rng.Uint64())} }
+func random(u *mutator) []any { return []any{fmt.Sprint("it's \\ ", u.id, " ", u.rng.Uint64())} }
 
 // The tables of zimbra are read whole inside the lock: whatever changed in them is at the destination once the mailbox is, also when it had been
 // there already and was taken back.
