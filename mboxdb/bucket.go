@@ -48,6 +48,13 @@ func joined(spans []span, s span) []span {
 
 // gathered sorts cells and adds up those of one number.
 func gathered(cells []cell) []cell {
+	i := 1
+	for i < len(cells) && cells[i-1].n < cells[i].n {
+		i++
+	}
+	if i >= len(cells) { // as a server that reads an index sends them
+		return cells
+	}
 	slices.SortFunc(cells, func(a, b cell) int { return cmp.Compare(a.n, b.n) })
 	out := cells[:0]
 	for _, c := range cells {

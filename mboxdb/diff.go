@@ -427,11 +427,22 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 	var srcSum, dstSum digest
 	buckets := map[int64]digest{}
 	touched := map[int64]bool{}
+	var bucket int64 // the one under way
+	var is digest    // of the destination's rows in it
+	put := func() {
+		if is.rows > 0 {
+			buckets[bucket] = is
+		}
+	}
 	var before *cellDiff // the cell before this one, if it differs
 	for n, d := range merge(src, dst) {
 		srcSum, dstSum = srcSum.plus(d[0]), dstSum.plus(d[1])
 		if d[1].rows > 0 {
-			buckets[u.t.bucketOf(n)] = buckets[u.t.bucketOf(n)].plus(d[1])
+			if b := u.t.bucketOf(n); b != bucket {
+				put()
+				bucket, is = b, digest{}
+			}
+			is = is.plus(d[1])
 		}
 		if d[0] == d[1] {
 			before = nil
@@ -456,6 +467,7 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 		}
 		differ = append(differ, before)
 	}
+	put()
 	if differ, err = df.narrow(ctx, s, u.t, differ); err != nil {
 		return err
 	}
