@@ -41,3 +41,22 @@ func TestParseHash(t *testing.T) {
 		require.False(t, ok, text)
 	}
 }
+
+// Cells come out in order and once each, however they come in.
+func TestGathered(t *testing.T) {
+	for _, in := range [][]int64{{}, {3}, {1, 2, 3}, {1, 1, 2}, {1, 2, 2}, {2, 1}, {1, 3, 2, 3}} {
+		var cells []cell
+		want := map[int64]int64{}
+		for _, n := range in {
+			cells = append(cells, cell{n, digest{rows: 1}})
+			want[n]++
+		}
+		is := map[int64]int64{}
+		last := int64(0)
+		for _, c := range gathered(cells) {
+			require.Greater(t, c.n, last, "%v", in)
+			is[c.n], last = c.rows, c.n
+		}
+		require.Equal(t, want, is, "%v", in)
+	}
+}

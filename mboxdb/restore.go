@@ -14,7 +14,7 @@ type RestoreOptions struct {
 	// Claim is the mover's hold on the account on this server. Every transaction that writes compares it.
 	Claim Claim
 	// Rewrite maps in the dump's text what is different on this server, as CopyOptions.Rewrite does: from what CheckDump says to what Reserve
-	// returned. It is called more than once, each time with another part of the dump.
+	// returned. It is called more than once, each time with another part of the dump, and again with one that is begun anew.
 	Rewrite func(ctx context.Context, dst io.Writer, src io.Reader) error
 	// Volumes maps the blob volumes that the dump names to this server's, as Rewrite does.
 	Volumes map[VolumeID]VolumeID

@@ -193,7 +193,8 @@ func sqlColumnList(columns []Column) string {
 }
 
 // sqlFields are what a row is selected as, in the order of a dump, and the kind of each. Times come as text, whatever the caller's pool makes of
-// them. Numbers that stand side by side come as one text, joined as they will stand in a row: it costs the server nothing, and this end half.
+// them. Numbers that stand side by side come as one text, joined as they will stand in a row: that costs the server no more,
+// and this end less.
 func sqlFields(t Table) (exprs []string, kinds []kind) {
 	var numbers []string
 	put := func(expr string, k kind) { exprs, kinds = append(exprs, expr), append(kinds, k) }
