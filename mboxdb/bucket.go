@@ -1,6 +1,7 @@
 package mboxdb
 
 import (
+	"bytes"
 	"cmp"
 	"iter"
 	"math"
@@ -86,6 +87,65 @@ func merge(a, b []cell) iter.Seq2[int64, [2]digest] {
 			}
 		}
 	}
+}
+
+// sideBySide walks two texts of packed digests that are in the order of their ids, cell by cell as merge does. A row that is the same on both sides,
+// as nearly all are, is read once. When it finds a text out of order it stops and says so; what it yielded is worth nothing then.
+func sideBySide(a, b []byte, width int64, yield func(n int64, d [2]digest)) (ordered bool, err error) {
+	var cell int64
+	var d [2]digest
+	reach := func(id int64) bool {
+		n := id / width
+		if n == cell {
+			return true
+		}
+		if d[0].rows+d[1].rows > 0 {
+			if n < cell {
+				return false
+			}
+			yield(cell, d)
+		}
+		cell, d = n, [2]digest{}
+		return true
+	}
+	for len(a) > 0 || len(b) > 0 {
+		if row := a[:bytes.IndexByte(a, ';')+1]; len(row) > 0 && bytes.HasPrefix(b, row) {
+			id, is, _, err := packedRow(row)
+			if err != nil {
+				return false, err
+			}
+			if !reach(id) {
+				return false, nil
+			}
+			d[0], d[1] = d[0].plus(is), d[1].plus(is)
+			a, b = a[len(row):], b[len(row):]
+			continue
+		}
+		id := [2]int64{math.MaxInt64, math.MaxInt64}
+		var is [2]digest
+		var rest [2][]byte
+		for i, text := range [2][]byte{a, b} {
+			if len(text) == 0 {
+				continue
+			}
+			if id[i], is[i], rest[i], err = packedRow(text); err != nil {
+				return false, err
+			}
+		}
+		if !reach(min(id[0], id[1])) {
+			return false, nil
+		}
+		if id[0] <= id[1] {
+			a, d[0] = rest[0], d[0].plus(is[0])
+		}
+		if id[1] <= id[0] {
+			b, d[1] = rest[1], d[1].plus(is[1])
+		}
+	}
+	if d[0].rows+d[1].rows > 0 {
+		yield(cell, d)
+	}
+	return true, nil
 }
 
 // pieces cuts a list into pieces of at most n; an empty list is one empty piece.

@@ -144,6 +144,7 @@ type unit struct {
 // sides are sessions at both ends.
 type sides struct {
 	src, dst side
+	texts    [2][]byte // of digests, as each was last asked for
 	close    func()
 }
 
@@ -229,12 +230,14 @@ func (c *Copy) alone(ctx context.Context, tx querier) error {
 }
 
 func (c *Copy) diff(ctx context.Context) (*Difference, error) {
-	if err := c.settled(ctx); err != nil {
-		return nil, err
-	}
-	srcTables, dstTables, err := c.tables(ctx)
-	if err != nil {
-		return nil, err
+	var srcTables, dstTables []Table
+	var unsettled error
+	var g errgroup.Group
+	g.SetLimit(c.streams())
+	g.Go(func() error { unsettled = c.settled(ctx); return nil })
+	g.Go(func() (err error) { srcTables, dstTables, err = c.tables(ctx); return err })
+	if err := g.Wait(); unsettled != nil || err != nil {
+		return nil, cmp.Or(unsettled, err)
 	}
 	c.round++
 	df := &differ{Copy: c, d: &Difference{of: c, round: c.round}}
@@ -252,7 +255,7 @@ func (c *Copy) diff(ctx context.Context) (*Difference, error) {
 	var units []unit
 	first := &reader{Copy: c}
 	defer first.close()
-	err = first.do(ctx, func(s *sides) (err error) { units, err = df.units(ctx, s, dstTables); return err })
+	err := first.do(ctx, func(s *sides) (err error) { units, err = df.units(ctx, s, dstTables); return err })
 	if err == nil {
 		err = df.run(ctx, first, units)
 	}
@@ -402,84 +405,148 @@ func (df *differ) run(ctx context.Context, first *reader, units []unit) error {
 
 // compare1 finds the differences in one range.
 func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
-	spans := []span{u.span}
-	if u.t.unread {
-		spans = nil
-	}
-	var src, dst []cell
-	err := s.both(ctx, func(ctx context.Context, s side) error {
-		var err error
-		if u.t.unread { // the only unit of its table
-			src, err = s.census(ctx, u.t.src, u.t.width)
-			return err
-		}
-		src, err = s.digests(ctx, u.t.src, nil, u.t.width, spans)
-		return err
-	}, func(ctx context.Context, s side) error {
-		var err error
-		dst, err = s.digests(ctx, u.t.dst, nil, u.t.width, spans)
-		return err
-	})
+	c, err := df.compare2(ctx, s, u)
 	if err != nil {
 		return err
 	}
-	var differ []*cellDiff
-	var srcSum, dstSum digest
-	buckets := map[int64]digest{}
-	touched := map[int64]bool{}
-	var bucket int64 // the one under way
-	var is digest    // of the destination's rows in it
-	put := func() {
-		if is.rows > 0 {
-			buckets[bucket] = is
-		}
-	}
-	var before *cellDiff // the cell before this one, if it differs
-	for n, d := range merge(src, dst) {
-		srcSum, dstSum = srcSum.plus(d[0]), dstSum.plus(d[1])
-		if d[1].rows > 0 {
-			if b := u.t.bucketOf(n); b != bucket {
-				put()
-				bucket, is = b, digest{}
-			}
-			is = is.plus(d[1])
-		}
-		if d[0] == d[1] {
-			before = nil
-			continue
-		}
-		touched[u.t.bucketOf(n)] = true
-		wholly := u.t.width == 1 || before != nil && before.dst.rows == 0 && d[1].rows == 0
-		if before != nil && wholly && u.t.bucketOf(before.n) == u.t.bucketOf(n) {
-			before.last, before.src, before.dst = n, before.src.plus(d[0]), before.dst.plus(d[1])
-			switch {
-			case d[1].rows == 0:
-			case before.gone == nil:
-				before.gone = []span{{n, n}}
-			default:
-				before.gone[0].hi = n
-			}
-			continue
-		}
-		before = &cellDiff{n: n, last: n, src: d[0], dst: d[1]}
-		if u.t.width == 1 && d[1].rows > 0 {
-			before.gone = []span{{n, n}}
-		}
-		differ = append(differ, before)
-	}
-	put()
-	if differ, err = df.narrow(ctx, s, u.t, differ); err != nil {
+	differ, err := df.narrow(ctx, s, u.t, c.differ)
+	if err != nil {
 		return err
 	}
 	df.mu.Lock()
 	defer df.mu.Unlock()
-	u.t.srcSum, u.t.dstSum = u.t.srcSum.plus(srcSum), u.t.dstSum.plus(dstSum)
+	u.t.srcSum, u.t.dstSum = u.t.srcSum.plus(c.src), u.t.dstSum.plus(c.dst)
 	u.t.cells = append(u.t.cells, differ...)
-	for n := range touched {
-		u.t.buckets[n] = buckets[n]
+	for n := range c.touched {
+		u.t.buckets[n] = c.buckets[n]
 	}
-	df.look(u.t, buckets, touched)
+	df.look(u.t, c.buckets, c.touched)
 	return nil
+}
+
+// compare2 compares the two sides' digests of one range.
+func (df *differ) compare2(ctx context.Context, s *sides, u unit) (*comparison, error) {
+	spans := []span{u.span}
+	if u.t.unread { // the only unit of its table
+		spans = nil
+	} else if c, err := df.comparePacked(ctx, s, u); c != nil || err != nil {
+		return c, err
+	}
+	var src, dst []cell
+	err := s.both(ctx, func(ctx context.Context, s side) (err error) {
+		if u.t.unread {
+			src, err = s.census(ctx, u.t.src, u.t.width)
+		} else {
+			src, err = s.digests(ctx, u.t.src, nil, u.t.width, spans)
+		}
+		return err
+	}, func(ctx context.Context, s side) (err error) {
+		dst, err = s.digests(ctx, u.t.dst, nil, u.t.width, spans)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return compared(u.t, src, dst), nil
+}
+
+// comparePacked is compare2 where both sides' digests come in one text each; nil where they do not.
+func (df *differ) comparePacked(ctx context.Context, s *sides, u unit) (*comparison, error) {
+	var whole [2]bool
+	read := func(i int, t Table) func(context.Context, side) error {
+		return func(ctx context.Context, of side) (err error) {
+			s.texts[i], whole[i], err = of.packed(ctx, t, nil, []span{u.span}, s.texts[i])
+			return err
+		}
+	}
+	if err := s.both(ctx, read(0, u.t.src), read(1, u.t.dst)); err != nil || !whole[0] || !whole[1] {
+		return nil, err
+	}
+	c := newComparison(u.t)
+	ordered, err := sideBySide(s.texts[0], s.texts[1], u.t.width, c.add)
+	if err != nil {
+		return nil, fmt.Errorf("digest of %s: %w", u.t.src, err)
+	}
+	if ordered {
+		c.end()
+		return c, nil
+	}
+	var folds [2]fold
+	for i := range folds {
+		folds[i].width = u.t.width
+		if err := folds[i].text(s.texts[i]); err != nil {
+			return nil, fmt.Errorf("digest of %s: %w", u.t.src, err)
+		}
+	}
+	return compared(u.t, gathered(folds[0].cells), gathered(folds[1].cells)), nil
+}
+
+// compared compares cells that lie in order.
+func compared(t *tableDiff, src, dst []cell) *comparison {
+	c := newComparison(t)
+	for n, d := range merge(src, dst) {
+		c.add(n, d)
+	}
+	c.end()
+	return c
+}
+
+// A comparison takes the cells of one range, in the order of their numbers.
+type comparison struct {
+	t        *tableDiff
+	src, dst digest // of all rows
+	differ   []*cellDiff
+	touched  map[int64]bool   // buckets with a cell that differs
+	buckets  map[int64]digest // of the destination
+
+	bucket int64     // the one under way
+	is     digest    // of the destination's rows in it
+	before *cellDiff // the cell before the next one, if it differs
+}
+
+func newComparison(t *tableDiff) *comparison {
+	return &comparison{t: t, touched: map[int64]bool{}, buckets: map[int64]digest{}}
+}
+
+func (c *comparison) add(n int64, d [2]digest) {
+	c.src = c.src.plus(d[0])
+	b := c.t.bucketOf(n)
+	if b != c.bucket {
+		c.end()
+		c.bucket = b
+	}
+	c.is = c.is.plus(d[1])
+	if d[0] == d[1] {
+		c.before = nil
+		return
+	}
+	c.touched[b] = true
+	before := c.before
+	wholly := c.t.width == 1 || before != nil && before.dst.rows == 0 && d[1].rows == 0
+	if before != nil && wholly && c.t.bucketOf(before.n) == b {
+		before.last, before.src, before.dst = n, before.src.plus(d[0]), before.dst.plus(d[1])
+		switch {
+		case d[1].rows == 0:
+		case before.gone == nil:
+			before.gone = []span{{n, n}}
+		default:
+			before.gone[0].hi = n
+		}
+		return
+	}
+	c.before = &cellDiff{n: n, last: n, src: d[0], dst: d[1]}
+	if c.t.width == 1 && d[1].rows > 0 {
+		c.before.gone = []span{{n, n}}
+	}
+	c.differ = append(c.differ, c.before)
+}
+
+// end ends a bucket.
+func (c *comparison) end() {
+	if c.is.rows > 0 {
+		c.buckets[c.bucket] = c.is
+	}
+	c.dst, c.is = c.dst.plus(c.is), digest{}
 }
 
 // narrow finds which ids of the cells differ.

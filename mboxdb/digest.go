@@ -67,15 +67,15 @@ const (
 // each row, here they are added up. Width 0 makes one cell of everything. No spans: all rows.
 func (s side) digests(ctx context.Context, t Table, skip []string, width int64, spans []span) ([]cell, error) {
 	f := fold{width: width}
+	var memory []byte
 	for part := range pieces(spans, spansPerStatement) {
-		done := false
-		var err error
-		if len(spans) > 0 && !s.long.has(t) {
-			if done, err = s.unpack(ctx, t, sqlPackedHashes(t, s.group, s.id, skip, s.locators, part), &f); err == nil && !done {
-				s.long.add(t)
-			}
+		text, ok, err := s.packed(ctx, t, skip, part, memory)
+		if err != nil {
+			return nil, err
 		}
-		if err == nil && !done {
+		if ok {
+			memory, err = text, f.text(text)
+		} else {
 			err = s.stream(ctx, sqlHashes(t, s.group, s.id, skip, s.locators, part), &f)
 		}
 		if err != nil {
@@ -85,33 +85,32 @@ func (s side) digests(ctx context.Context, t Table, skip []string, width int64, 
 	return gathered(f.cells), nil
 }
 
-// unpack reads digests that come in one text, which costs this end less than half of what rows do. It says whether it read them all.
-func (s side) unpack(ctx context.Context, t Table, stmt string, f *fold) (done bool, err error) {
+// packed reads digests that come in one text, each row's id before its own and a semicolon behind it, which costs this end less than half of what
+// rows do. The text lies in memory if that is large enough. Not ok: it did not come whole, as is to be expected of so many rows.
+func (s side) packed(ctx context.Context, t Table, skip []string, spans []span, memory []byte) (text []byte, ok bool, err error) {
+	if len(spans) == 0 || s.long.has(t) {
+		return nil, false, nil
+	}
 	var count int
-	var text sql.RawBytes
-	err = each(ctx, s.q, stmt, nil, func(rows *sql.Rows) error {
-		if err := rows.Scan(&count, &text); err != nil {
+	var answer sql.RawBytes
+	err = each(ctx, s.q, sqlPackedHashes(t, s.group, s.id, skip, s.locators, spans), nil, func(rows *sql.Rows) error {
+		if err := rows.Scan(&count, &answer); err != nil {
 			return errNoDigest // Scan's own text quotes the value
 		}
-		if bytes.Count(text, []byte{';'}) != count || count > 0 && text[len(text)-1] != ';' {
-			return nil
-		}
-		done = true
-		f.cells = slices.Grow(f.cells, count)
-		for rest := []byte(text); len(rest) > 0; {
-			var row []byte
-			row, rest, _ = bytes.Cut(rest, []byte{';'})
-			at := max(len(row)-hashDigits, 0)
-			if err := f.row(row[:at], row[at:]); err != nil {
-				return err
-			}
-		}
+		ok = bytes.Count(answer, []byte{';'}) == count && (count == 0 || answer[len(answer)-1] == ';')
+		text = append(memory[:0], answer...)
 		return nil
 	})
 	if serverError(err, 1260) { // the text was cut
-		return false, nil
+		err, ok = nil, false
 	}
-	return done, err
+	if err != nil {
+		return nil, false, fmt.Errorf("digest of %s: %w", t.in(s.group), err)
+	}
+	if !ok {
+		s.long.add(t)
+	}
+	return text, ok, nil
 }
 
 // stream reads a digest a row.
@@ -148,15 +147,44 @@ type fold struct {
 	full  int // number of cells at which those of one number are added up
 }
 
-// row adds a row as the server writes it.
-func (f *fold) row(number, hash []byte) error {
+// text adds rows that came in one text.
+func (f *fold) text(text []byte) error {
+	f.cells = slices.Grow(f.cells, bytes.Count(text, []byte{';'}))
+	for len(text) > 0 {
+		n, d, rest, err := packedRow(text)
+		if err != nil {
+			return err
+		}
+		f.add(n, d)
+		text = rest
+	}
+	return nil
+}
+
+// packedRow reads the first row of such a text.
+func packedRow(text []byte) (n int64, d digest, rest []byte, err error) {
+	row, rest, _ := bytes.Cut(text, []byte{';'})
+	at := max(len(row)-hashDigits, 0)
+	n, d, err = parseRow(row[:at], row[at:])
+	return n, d, rest, err
+}
+
+func parseRow(number, hash []byte) (int64, digest, error) {
 	n, ok := parseNumber(number)
 	d, valid := parseHash(hash)
 	if !ok || !valid {
-		return errNoDigest
+		return 0, digest{}, errNoDigest
 	}
-	f.add(n, d)
-	return nil
+	return n, d, nil
+}
+
+// row adds a row as the server writes it.
+func (f *fold) row(number, hash []byte) error {
+	n, d, err := parseRow(number, hash)
+	if err == nil {
+		f.add(n, d)
+	}
+	return err
 }
 
 func (f *fold) add(n int64, d digest) {
