@@ -232,23 +232,26 @@ func (w *worker) transaction(ctx context.Context, batches []cellBatch, st stage)
 			if err := a.unpublished(ctx, tx, a.guard); err != nil {
 				return err
 			}
-			if st != inserting || again {
-				var err error
-				if deleted, err = a.remove(ctx, tx, batches, again); err != nil {
-					return err
+			remove := func(ctx context.Context) (err error) {
+				if st != inserting || again {
+					deleted, err = a.remove(ctx, tx, batches, again)
 				}
+				return err
 			}
 			if st == deleting {
-				return a.all(batches, func(b cellBatch) error { return a.flight(ctx, tx, b) })
+				if err := remove(ctx); err != nil {
+					return err
+				}
+				return a.mark(ctx, tx, batches, func(b cellBatch) ([]mark, error) { return a.flight(b), nil })
 			}
 			if len(batches) == 0 {
 				return nil
 			}
 			var err error
-			if sum, err = w.write(ctx, tx, batches); err != nil {
+			if sum, err = w.write(ctx, tx, batches, remove); err != nil {
 				return err
 			}
-			return a.all(batches, func(b cellBatch) error { return a.landed(ctx, tx, b) })
+			return a.mark(ctx, tx, batches, func(b cellBatch) ([]mark, error) { return a.landed(ctx, tx, b) })
 		})
 		again = true // the commit may have come through
 		return err
@@ -271,13 +274,20 @@ func (w *worker) transaction(ctx context.Context, batches []cellBatch, st stage)
 	return nil
 }
 
-func (a *applier) all(batches []cellBatch, f func(cellBatch) error) error {
+// mark has the ledger say of each batch what of says, if there is a ledger.
+func (a *applier) mark(ctx context.Context, tx querier, batches []cellBatch, of func(cellBatch) ([]mark, error)) error {
+	if !a.d.ledger {
+		return nil
+	}
+	var all []mark
 	for _, b := range batches {
-		if err := f(b); err != nil {
+		m, err := of(b)
+		if err != nil {
 			return err
 		}
+		all = append(all, m...)
 	}
-	return nil
+	return a.record(ctx, tx, all)
 }
 
 // remove deletes the rows of batches, children first: those that Diff saw, which must be there as it saw them; or again, whatever is there.
@@ -332,8 +342,9 @@ func (a *applier) unchanged(ctx context.Context, tx querier, b cellBatch, spans 
 	return &ForeignWriterError{Buckets: []ForeignBucket{bucket}}
 }
 
-// write sends the source's rows of batches through Rewrite into the transaction.
-func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch) (Summary, error) {
+// write sends the source's rows of batches through Rewrite into the transaction, after remove. What the source has to do for that it does while the
+// destination removes.
+func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch, remove func(ctx context.Context) error) (Summary, error) {
 	a := w.applier
 	sel := selection{}
 	var src, dst []Table
@@ -344,6 +355,7 @@ func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch) (Su
 		sel[b.t.src.String()] = append(sel[b.t.src.String()], b.ids()...)
 	}
 	var sum Summary
+	var removed error
 	err := a.pipe(ctx, func(ctx context.Context, to io.Writer) error {
 		if w.in == nil {
 			var err error
@@ -356,6 +368,9 @@ func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch) (Su
 		}
 		return exec(ctx, w.in, sqlRollback) // which ends the snapshot
 	}, func(ctx context.Context, r io.Reader) error {
+		if removed = remove(ctx); removed != nil {
+			return removed
+		}
 		l, err := a.newLoader(ctx, tx, dst)
 		if err != nil {
 			return err
@@ -370,29 +385,26 @@ func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch) (Su
 		w.in.close()
 		w.in = nil
 	}
+	if removed != nil {
+		err = removed
+	}
 	return sum, err
 }
 
 // flight notes that a batch's buckets are being rewritten.
-func (a *applier) flight(ctx context.Context, tx querier, b cellBatch) error {
-	if !a.d.ledger {
-		return nil
-	}
+func (a *applier) flight(b cellBatch) []mark {
 	buckets := map[int64]*digest{}
 	for _, c := range b.cells {
 		buckets[b.t.bucketOf(c.n)] = nil
 	}
-	return a.record(ctx, tx, b.t.dst.String(), buckets)
+	return marks(b.t.dst.String(), buckets)
 }
 
 // landed notes what a transaction leaves in a batch's buckets: what Diff found in them, with the digests of the rows that differed replaced
 // by what they are now. A table that is copied for the first time stays in flight until the next Diff, which digests everything anyway.
-func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
+func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) ([]mark, error) {
 	if b.t.unread {
-		return a.flight(ctx, tx, b)
-	}
-	if !a.d.ledger {
-		return nil
+		return a.flight(b), nil
 	}
 	buckets := map[int64]*digest{}
 	at := func(n int64) *digest {
@@ -408,13 +420,13 @@ func (a *applier) landed(ctx context.Context, tx querier, b cellBatch) error {
 	}
 	now, err := a.dest(tx).digests(ctx, b.t.dst, nil, b.t.width, b.ids())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, c := range now {
 		d := at(b.t.bucketOf(c.n))
 		*d = d.plus(c.digest)
 	}
-	return a.record(ctx, tx, b.t.dst.String(), buckets)
+	return marks(b.t.dst.String(), buckets), nil
 }
 
 // settle puts down the buckets that were in flight and turned out to be as they should be.
@@ -427,14 +439,11 @@ func (a *applier) settle(ctx context.Context) error {
 			if err := a.unpublished(ctx, tx, a.guard); err != nil {
 				return err
 			}
+			var settled []mark
 			for _, t := range a.d.tables {
-				if len(t.settled) > 0 {
-					if err := a.record(ctx, tx, t.dst.String(), t.settled); err != nil {
-						return err
-					}
-				}
+				settled = append(settled, marks(t.dst.String(), t.settled)...)
 			}
-			return nil
+			return a.record(ctx, tx, settled)
 		})
 	})
 }

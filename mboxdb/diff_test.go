@@ -1,8 +1,10 @@
 package mboxdb_test
 
 import (
+	"database/sql"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,6 +31,27 @@ func (m *move) unequal(t *testing.T) []string {
 		}
 	}
 	return out
+}
+
+// A digest is of bytes: no server takes them for text, which it would convert.
+func TestDigestsAreOfBytes(t *testing.T) {
+	m := newMove(t, 20)
+	for _, side := range []struct {
+		db   *mboxdb.DB
+		root *sql.DB
+		box  mboxdb.Mailbox
+	}{{m.srcDB, m.srcRoot, m.from}, {m.dstDB, m.dstRoot, m.to}} {
+		tables, err := side.db.Tables(t.Context(), side.box.Group)
+		require.NoError(t, err)
+		for _, table := range tables {
+			name := strings.Replace(table.String(), "mboxgroup.", fmt.Sprintf("mboxgroup%d.", side.box.Group), 1)
+			var is string
+			err := side.root.QueryRowContext(t.Context(), "SELECT COLLATION("+mboxdb.SQLRowText(table)+") FROM (SELECT 1) one LEFT JOIN "+name+" ON FALSE").Scan(&is)
+			require.NoError(t, err, name)
+			require.Equal(t, "binary", is, name)
+		}
+	}
+	require.NoError(t, m.copy(t).Remove(t.Context(), elsewhere))
 }
 
 // catchUp is what happens inside the lock.

@@ -1,5 +1,7 @@
 package mboxdb
 
+import "strings"
+
 // Only returns the part of a difference that keep takes: what a delta that goes by something else than digests would find. Tables that are
 // taken as a whole have id 0.
 func (d *Difference) Only(keep func(table string, id int64) bool) *Difference {
@@ -27,7 +29,8 @@ func (d *Difference) Only(keep func(table string, id int64) bool) *Difference {
 	return out
 }
 
-var SQLForgetTable = sqlForgetTable
+// SQLForgetBuckets is the statement that forgets buckets of tables.
+func SQLForgetBuckets(buckets ...[]string) string { return sqlForgetBuckets + sqlBucketsOf(buckets) }
 
 // InPieces has the copy work in pieces of a few rows.
 func (c *Copy) InPieces() { c.sizes = sizes{digest: 100, atOnce: 50, write: 40, load: 3} }
@@ -36,4 +39,9 @@ func (c *Copy) InPieces() { c.sizes = sizes{digest: 100, atOnce: 50, write: 40, 
 func (c *Copy) Long() (tables []string) {
 	c.long.m.Range(func(t, _ any) bool { tables = append(tables, t.(string)); return true })
 	return tables
+}
+
+// SQLRowText is what a row's digest is of.
+func SQLRowText(t Table) string {
+	return strings.TrimSuffix(strings.TrimPrefix(sqlRowDigest(t, nil, map[VolumeID]VolumeID{1: 5}), "SHA1("), ")")
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,48 +103,63 @@ func (c *Copy) begin(ctx context.Context, tx querier, tables []Table) error {
 	return exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, "(?,?,?,?)"), c.account(), begun, 0, c.head(tables))
 }
 
-// record puts down what a transaction leaves in buckets of a table; nil: in flight.
-func (c *Copy) record(ctx context.Context, tx querier, table string, buckets map[int64]*digest) error {
-	numbers := make([]int64, 0, len(buckets))
-	for n := range buckets {
-		numbers = append(numbers, n)
+// A mark is what the ledger is to say of one bucket; no digest: in flight.
+type mark struct {
+	table  string
+	bucket int64
+	digest *digest
+}
+
+// marks are those of a table's buckets.
+func marks(table string, buckets map[int64]*digest) []mark {
+	var out []mark
+	for _, n := range slices.Sorted(maps.Keys(buckets)) {
+		out = append(out, mark{table, n, buckets[n]})
 	}
-	slices.Sort(numbers)
-	for part := range slices.Chunk(numbers, spansPerStatement) {
-		var in []string
-		var values []any
-		var entries []string
-		for _, n := range part {
-			in = append(in, strconv.FormatInt(n, 10))
-			var text any
-			if d := buckets[n]; d != nil {
-				if *d == (digest{}) {
-					continue
-				}
-				text = d.entry()
-			}
-			entries, values = append(entries, "(?,?,?,?)"), append(values, c.account(), table, n, text)
-		}
-		list := strings.Join(in, ",")
-		err := exec(ctx, tx, fmt.Sprintf(sqlForgetTable, list), c.account(), table)
-		if err == nil && len(entries) < len(part) { // else a key that is still there says so
-			err = none(ctx, tx, fmt.Sprintf(sqlRemembersTable, list), c.account(), table)
-		}
-		if err != nil {
-			return fmt.Errorf("zmlift.buckets: %w", err)
-		}
-		if len(entries) == 0 {
-			continue
-		}
-		err = exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, strings.Join(entries, ",")), values...)
-		if serverError(err, 1062) {
-			err = errNotDone
-		}
-		if err != nil {
+	return out
+}
+
+// record puts down what a transaction leaves in buckets.
+func (c *Copy) record(ctx context.Context, tx querier, marks []mark) error {
+	for part := range slices.Chunk(marks, spansPerStatement) {
+		if err := c.record1(ctx, tx, part); err != nil {
 			return fmt.Errorf("zmlift.buckets: %w", err)
 		}
 	}
 	return nil
+}
+
+func (c *Copy) record1(ctx context.Context, tx querier, marks []mark) error {
+	var tables, rows []string
+	var in [][]string // buckets of each table
+	keys, values := []any{c.account()}, []any{}
+	for _, m := range marks {
+		if n := len(tables); n == 0 || tables[n-1] != m.table {
+			tables, in, keys = append(tables, m.table), append(in, nil), append(keys, m.table)
+		}
+		in[len(in)-1] = append(in[len(in)-1], strconv.FormatInt(m.bucket, 10))
+		var text any
+		if m.digest != nil {
+			if *m.digest == (digest{}) {
+				continue
+			}
+			text = m.digest.entry()
+		}
+		rows, values = append(rows, "(?,?,?,?)"), append(values, c.account(), m.table, m.bucket, text)
+	}
+	which := sqlBucketsOf(in)
+	err := exec(ctx, tx, sqlForgetBuckets+which, keys...)
+	if err == nil && len(rows) < len(marks) { // else a key that is still there says so
+		err = none(ctx, tx, sqlRemembersBuckets+which+" LIMIT 1", keys...)
+	}
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	err = exec(ctx, tx, fmt.Sprintf(sqlRecordBucket, strings.Join(rows, ",")), values...)
+	if serverError(err, 1062) {
+		err = errNotDone
+	}
+	return err
 }
 
 // entry is the digest as the ledger has it.

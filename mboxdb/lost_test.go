@@ -335,7 +335,7 @@ func TestBucketsAreFoundByTheirKey(t *testing.T) {
 	m := newMove(t, 60)
 	_, err := m.copy(t).Presync(ctx)
 	require.NoError(t, err)
-	rows, err := m.dst.RootDB(t).QueryContext(ctx, "EXPLAIN "+fmt.Sprintf(mboxdb.SQLForgetTable, "0,1,2,3"), m.account.ID, "mboxgroup.mail_item")
+	rows, err := m.dst.RootDB(t).QueryContext(ctx, "EXPLAIN "+mboxdb.SQLForgetBuckets([]string{"0", "1", "2"}, []string{"3"}), m.account.ID, "mboxgroup.mail_item", "mboxgroup.revision")
 	require.NoError(t, err)
 	defer rows.Close()
 	columns, err := rows.Columns()

@@ -103,9 +103,9 @@ const (
 	sqlForget    = "DELETE FROM zmlift.buckets WHERE account_id = ?"
 	sqlRemembers = "SELECT 1 FROM zmlift.buckets WHERE account_id = ? LIMIT 1"
 	// With a hint: of a small table the optimizer reads every row, and waits for those that others have locked.
-	sqlForgetTable    = "DELETE zmlift.buckets FROM zmlift.buckets FORCE INDEX (PRIMARY) WHERE account_id = ? AND table_name = ? AND bucket IN (%s)"
-	sqlRemembersTable = "SELECT 1 FROM zmlift.buckets WHERE account_id = ? AND table_name = ? AND bucket IN (%s) LIMIT 1"
-	sqlRecordBucket   = "INSERT INTO zmlift.buckets (account_id, table_name, bucket, digest) VALUES %s"
+	sqlForgetBuckets    = "DELETE zmlift.buckets FROM zmlift.buckets FORCE INDEX (PRIMARY) WHERE account_id = ?"
+	sqlRemembersBuckets = "SELECT 1 FROM zmlift.buckets WHERE account_id = ?"
+	sqlRecordBucket     = "INSERT INTO zmlift.buckets (account_id, table_name, bucket, digest) VALUES %s"
 
 	sqlMove          = "SELECT move_id, fence, is_open, mailbox_id, group_id, is_clean FROM zmlift.moves WHERE account_id = ?"
 	sqlMoveShared    = sqlMove + " LOCK IN SHARE MODE"
@@ -114,6 +114,15 @@ const (
 	sqlUpdateMove    = "UPDATE zmlift.moves SET move_id = ?, fence = ?, is_open = 1 WHERE account_id = ?"
 	sqlEndMove       = "UPDATE zmlift.moves SET is_open = 0 WHERE account_id = ?"
 )
+
+// sqlBucketsOf narrows a statement to buckets of tables: buckets has those of each table, whose names are its arguments.
+func sqlBucketsOf(buckets [][]string) string {
+	var parts []string
+	for _, numbers := range buckets {
+		parts = append(parts, "table_name = ? AND bucket IN ("+strings.Join(numbers, ",")+")")
+	}
+	return " AND (" + strings.Join(parts, " OR ") + ")"
+}
 
 // Ids. The counter is the row that mailboxd counts in.
 const (
@@ -253,10 +262,11 @@ const (
 	sqlShowWarning = "SHOW WARNINGS LIMIT 1"
 )
 
-// sqlRowDigest is the SHA-1 of a row's columns, as doc.go describes it; columns in skip are left out. The separators are bytes, which makes bytes
-// of everything: no server converts a text on the way. A value of CONCAT_WS that would be longer than max_allowed_packet is NULL.
+// sqlRowDigest is the SHA-1 of a row's columns, as doc.go describes it; columns in skip are left out. The separator is cast to bytes, which makes bytes
+// of everything: no server converts a text on the way. Without the cast it is the separator that some convert. A value of CONCAT_WS that
+// would be longer than max_allowed_packet is NULL.
 func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string {
-	exprs := []string{"UNHEX('FF')"}
+	exprs := []string{"CAST(UNHEX('FF') AS BINARY)"}
 	for _, c := range t.byName() {
 		if strings.EqualFold(c.Name, t.idColumn()) || slices.Contains(skip, c.Name) {
 			continue
