@@ -27,7 +27,7 @@ type CopyOptions struct {
 	IndexVolume VolumeID
 	// Address is the account's address today. It becomes the comment of the mailbox row, and a deleted_account row of that address goes.
 	Address string
-	// Streams is how many connections to each server Diff, Apply and Presync use at a time. Default 2, and at most 3: a mailstore has few to
+	// Streams is how many connections to each server Diff, Apply, Prove and Presync use at a time. Default 2, and at most 3: a mailstore has few to
 	// spare, and a named lock keeps one.
 	Streams int
 	// Progress is called now and then with rows, from one goroutine at a time. It must return at once.

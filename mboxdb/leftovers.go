@@ -29,7 +29,7 @@ func leftovers(ctx context.Context, q querier, id MailboxID, group int) error {
 	}
 	rows := map[string]int64{}
 	for _, database := range databases {
-		tables, err := tablesOf(ctx, q, database)
+		tables, err := columnsOf(ctx, q, database)
 		if err != nil {
 			return fmt.Errorf("tables of %s: %w", database, err)
 		}

@@ -3,6 +3,8 @@ package mboxdb
 import (
 	"context"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Prove proves that the group's tables are equal on both sides after d was applied: what Diff found equal was proven then, and the digests of
@@ -24,10 +26,22 @@ func (c *Copy) proveDifference(ctx context.Context, d *Difference) ([]TableProof
 		return nil, err
 	}
 	mismatch := &MismatchError{Orphans: map[string]int64{}}
-	var err error
-	if mismatch.Strays, err = c.strays(ctx); err != nil {
+	var proofs []TableProof
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.streams())
+	g.Go(func() (err error) { mismatch.Strays, err = c.strays(gctx); return err })
+	g.Go(func() (err error) { proofs, mismatch.Tables, err = c.proveTables(gctx, d); return err })
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	if len(mismatch.Tables)+len(mismatch.Strays) > 0 {
+		return nil, mismatch
+	}
+	return proofs, nil
+}
+
+// proveTables compares the rows that differed once more.
+func (c *Copy) proveTables(ctx context.Context, d *Difference) (proofs []TableProof, wrong []TableMismatch, err error) {
 	r := &reader{Copy: c}
 	defer r.close()
 	err = r.do(ctx, func(s *sides) error {
@@ -37,15 +51,14 @@ func (c *Copy) proveDifference(ctx context.Context, d *Difference) ([]TableProof
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var proofs []TableProof
 	for _, t := range d.tables {
 		var src, dst digest
 		var spans []span
 		err := r.do(ctx, func(s *sides) (err error) { src, dst, spans, err = t.again(ctx, s); return err })
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if src == dst && len(spans) == 0 {
 			proofs = append(proofs, TableProof{Table: t.src.String(), Rows: src.rows, Digest: src.String()})
@@ -56,14 +69,11 @@ func (c *Copy) proveDifference(ctx context.Context, d *Difference) ([]TableProof
 		}
 		m, err := c.differing(ctx, t.src, t.dst, src, dst, spans)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		mismatch.Tables = append(mismatch.Tables, m)
+		wrong = append(wrong, m)
 	}
-	if len(mismatch.Tables)+len(mismatch.Strays) > 0 {
-		return nil, mismatch
-	}
-	return proofs, nil
+	return proofs, wrong, nil
 }
 
 // again digests the rows that differed once more, and returns both sides' digests of the whole table and the cells that differ now.

@@ -133,6 +133,11 @@ func (d *DB) Tables(ctx context.Context, group int) (tables []Table, err error) 
 }
 
 func (d *DB) tables(ctx context.Context, q querier, group int) ([]Table, error) {
+	return d.classified(ctx, q, group, tablesOf)
+}
+
+// classified returns the tables that read finds in zimbra and in the group's database.
+func (d *DB) classified(ctx context.Context, q querier, group int, read func(ctx context.Context, q querier, database string) ([]Table, error)) ([]Table, error) {
 	databases := []string{zimbraDatabase}
 	if group != 0 {
 		var n int
@@ -147,7 +152,7 @@ func (d *DB) tables(ctx context.Context, q querier, group int) ([]Table, error) 
 	var all []Table
 	var unknown []string
 	for _, database := range databases {
-		found, err := tablesOf(ctx, q, database)
+		found, err := read(ctx, q, database)
 		if err != nil {
 			return nil, fmt.Errorf("tables of %s: %w", database, err)
 		}
@@ -203,15 +208,36 @@ func (t *Table) classify(policy TablePolicy) (unknown []string) {
 
 // tablesOf reads the tables of one database that carry a mailbox id.
 func tablesOf(ctx context.Context, q querier, database string) ([]Table, error) {
-	kindOf := func(database string) string {
-		if strings.HasPrefix(database, groupPrefix) {
-			return groupKind
-		}
-		return database
+	tables, err := columnsOf(ctx, q, database)
+	if err != nil {
+		return nil, err
 	}
 	byName := map[string]*Table{}
+	for i := range tables {
+		byName[tables[i].Name] = &tables[i]
+	}
+	if err := keysOf(ctx, q, database, byName); err != nil {
+		return nil, err
+	}
+	if err := foreignKeysOf(ctx, q, database, byName); err != nil {
+		return nil, err
+	}
+	return tables, nil
+}
+
+// kindOfDatabase is what a database is called where a group's number does not matter.
+func kindOfDatabase(database string) string {
+	if strings.HasPrefix(database, groupPrefix) {
+		return groupKind
+	}
+	return database
+}
+
+// columnsOf is tablesOf without keys of any kind, which is less than half of the work.
+func columnsOf(ctx context.Context, q querier, database string) ([]Table, error) {
+	byName := map[string]*Table{}
 	err := each(ctx, q, sqlTables, []any{database}, func(rows *sql.Rows) error {
-		t := Table{Database: kindOf(database)}
+		t := Table{Database: kindOfDatabase(database)}
 		var engine sql.NullString
 		err := rows.Scan(&t.Name, &engine)
 		t.Engine = engine.String
@@ -246,12 +272,6 @@ func tablesOf(ctx context.Context, q querier, database string) ([]Table, error) 
 		return nil
 	})
 	if err != nil {
-		return nil, err
-	}
-	if err := keysOf(ctx, q, database, byName); err != nil {
-		return nil, err
-	}
-	if err := foreignKeysOf(ctx, q, database, byName, kindOf); err != nil {
 		return nil, err
 	}
 	var tables []Table
@@ -307,7 +327,7 @@ func keysOf(ctx context.Context, q querier, database string, byName map[string]*
 	return err
 }
 
-func foreignKeysOf(ctx context.Context, q querier, database string, byName map[string]*Table, kindOf func(string) string) error {
+func foreignKeysOf(ctx context.Context, q querier, database string, byName map[string]*Table) error {
 	rules := map[string]string{}
 	err := each(ctx, q, sqlDeleteRules, []any{database}, func(rows *sql.Rows) error {
 		var table, name, rule string
@@ -333,7 +353,7 @@ func foreignKeysOf(ctx context.Context, q querier, database string, byName map[s
 		}
 		if id := table + " " + name; id != last || len(t.ForeignKeys) == 0 {
 			last = id
-			t.ForeignKeys = append(t.ForeignKeys, ForeignKey{Table: kindOf(toDatabase) + "." + toTable, OnDelete: rules[id]})
+			t.ForeignKeys = append(t.ForeignKeys, ForeignKey{Table: kindOfDatabase(toDatabase) + "." + toTable, OnDelete: rules[id]})
 		}
 		fk := &t.ForeignKeys[len(t.ForeignKeys)-1]
 		fk.Columns, fk.References = append(fk.Columns, column), append(fk.References, toColumn)

@@ -133,7 +133,7 @@ func (c *Copy) straysIn(ctx context.Context, s *session) (map[string]int64, erro
 	if err != nil {
 		return nil, err
 	}
-	tables, err := c.dst.tables(ctx, s, c.to.Group)
+	tables, err := c.dst.classified(ctx, s, c.to.Group, columnsOf)
 	if err != nil {
 		return nil, err
 	}
