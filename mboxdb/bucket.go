@@ -38,6 +38,20 @@ func spanOf(n, width int64) span {
 	return span{n * width, n*width + width - 1}
 }
 
+// coarser adds up cells, which lie in order, to cells that are so many times as wide.
+func coarser(cells []cell, times int64) []cell {
+	var out []cell
+	for _, c := range cells {
+		c.n /= times
+		if n := len(out); n > 0 && out[n-1].n == c.n {
+			out[n-1].digest = out[n-1].plus(c.digest)
+			continue
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
 // joined appends a span to those before it, to the last one where it goes on.
 func joined(spans []span, s span) []span {
 	if n := len(spans); n > 0 && spans[n-1].hi+1 == s.lo {

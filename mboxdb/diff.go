@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// censusIDs is the grain at which ranges are cut: whole buckets.
-	censusIDs = 16 * bucketIDs
+	// rangeIDs is the grain at which ranges are cut: whole buckets.
+	rangeIDs = 16 * bucketIDs
 	// foreignBuckets is how many buckets a *ForeignWriterError names.
 	foreignBuckets = 10
 )
@@ -36,6 +36,7 @@ type tableDiff struct {
 	src, dst       Table
 	srcSum, dstSum digest // of the whole table
 	unread         bool   // the destination had no rows: the source's were counted and not digested
+	counts         []cell // of the source's rows by bucket, where they were counted for the ranges; nil: not yet
 	width          int64  // ids of a cell
 	cells          []*cellDiff
 	buckets        map[int64]digest  // of the destination: those with a cell that differs
@@ -282,10 +283,11 @@ func (df *differ) units(ctx context.Context, s *sides, dstTables []Table) ([]uni
 			return err
 		}
 		for _, t := range df.d.tables {
-			spans, err := df.spans(ctx, s, t.src)
+			spans, counts, err := df.spans(ctx, s, t.src)
 			if err != nil {
 				return err
 			}
+			t.counts = counts
 			for _, r := range spans {
 				units = append(units, unit{t, r})
 			}
@@ -322,33 +324,32 @@ func (df *differ) units(ctx context.Context, s *sides, dstTables []Table) ([]uni
 	return slices.DeleteFunc(units, func(u unit) bool { return u.t.unread && u.hi != everything.hi }), nil
 }
 
-// spans cuts a table's ids into ranges of about as many rows each. They are kept: nothing but the balance depends on them.
-func (c *Copy) spans(ctx context.Context, s side, t Table) ([]span, error) {
+// spans cuts a table's ids into ranges of about as many rows each. They are kept: nothing but the balance depends on them. If it had to count
+// rows for them, it returns how many there are in each bucket.
+func (c *Copy) spans(ctx context.Context, s side, t Table) (spans []span, counts []cell, err error) {
 	if !t.ranged() {
-		return []span{everything}, nil
+		return []span{everything}, nil, nil
 	}
 	if r := c.ranges[t.String()]; r != nil {
-		return r, nil
+		return r, nil, nil
 	}
-	counts, err := s.census(ctx, t, censusIDs)
-	if err != nil {
-		return nil, err
+	if counts, err = s.census(ctx, t, bucketIDs); err != nil {
+		return nil, nil, err
 	}
-	var out []span
 	lo, rows := everything.lo, int64(0)
-	for _, part := range counts {
+	for _, part := range coarser(counts, rangeIDs/bucketIDs) {
 		if rows > 0 && rows+part.rows > c.sizes.digest {
-			hi := spanOf(part.n, censusIDs).lo
-			out, lo, rows = append(out, span{lo, hi - 1}), hi, 0
+			hi := spanOf(part.n, rangeIDs).lo
+			spans, lo, rows = append(spans, span{lo, hi - 1}), hi, 0
 		}
 		rows += part.rows
 	}
-	out = append(out, span{lo, everything.hi})
+	spans = append(spans, span{lo, everything.hi})
 	if c.ranges == nil {
 		c.ranges = map[string][]span{}
 	}
-	c.ranges[t.String()] = out
-	return out, nil
+	c.ranges[t.String()] = spans
+	return spans, counts, nil
 }
 
 // census counts a table's rows by cell.
@@ -434,10 +435,13 @@ func (df *differ) compare2(ctx context.Context, s *sides, u unit) (*comparison, 
 	}
 	var src, dst []cell
 	err := s.both(ctx, func(ctx context.Context, s side) (err error) {
-		if u.t.unread {
-			src, err = s.census(ctx, u.t.src, u.t.width)
-		} else {
+		switch {
+		case !u.t.unread:
 			src, err = s.digests(ctx, u.t.src, nil, u.t.width, spans)
+		case u.t.counts != nil:
+			src = u.t.counts
+		default:
+			src, err = s.census(ctx, u.t.src, u.t.width)
 		}
 		return err
 	}, func(ctx context.Context, s side) (err error) {

@@ -124,3 +124,15 @@ func TestGathered(t *testing.T) {
 		require.Equal(t, want, is, "%v", in)
 	}
 }
+
+// Cells of wider cells are those that their ids lie in, on both sides of 0.
+func TestCoarser(t *testing.T) {
+	var fine, want fold
+	fine.width, want.width = bucketIDs, rangeIDs
+	for id := int64(-3 * rangeIDs); id < 3*rangeIDs; id += 100 {
+		fine.add(id, digest{rows: 1, lowSum: uint64(id)})
+		want.add(id, digest{rows: 1, lowSum: uint64(id)})
+	}
+	require.Equal(t, want.cells, coarser(fine.cells, rangeIDs/bucketIDs))
+	require.Nil(t, coarser(nil, 16))
+}
