@@ -161,17 +161,13 @@ func (a *applier) tolerated(err error) error {
 
 // each has the batches worked off by as many workers as the copy has streams.
 func (a *applier) each(ctx context.Context, batches []cellBatch, st stage) error {
-	work := make(chan cellBatch, len(batches))
-	for _, b := range batches {
-		work <- b
-	}
-	close(work)
+	q := newQueue(batches, min(a.streams(), len(batches)))
 	g, ctx := errgroup.WithContext(ctx)
-	for range min(a.streams(), len(batches)) {
+	for i := range q.stretches {
 		g.Go(func() error {
 			w := &worker{applier: a}
 			defer w.close()
-			for b := range work {
+			for b, ok := q.next(i); ok; b, ok = q.next(i) {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
@@ -187,6 +183,40 @@ func (a *applier) each(ctx context.Context, batches []cellBatch, st stage) error
 		})
 	}
 	return g.Wait()
+}
+
+// A queue has a stretch of the batches for each worker. Two that write next to each other in the same indexes take pages from one another.
+type queue struct {
+	mu        sync.Mutex
+	stretches [][]cellBatch
+}
+
+// newQueue makes stretches of about as many rows each.
+func newQueue(batches []cellBatch, stretches int) *queue {
+	q := &queue{stretches: make([][]cellBatch, stretches)}
+	var all, before int64
+	for _, b := range batches {
+		all += b.insert + b.delete
+	}
+	for _, b := range batches {
+		i := min(int(before*int64(stretches)/max(all, 1)), stretches-1)
+		q.stretches[i] = append(q.stretches[i], b)
+		before += b.insert + b.delete
+	}
+	return q
+}
+
+// next takes a batch from a worker's stretch, and from the others' when that is done.
+func (q *queue) next(worker int) (b cellBatch, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range q.stretches {
+		if s := &q.stretches[(worker+i)%len(q.stretches)]; len(*s) > 0 {
+			b, *s = (*s)[0], (*s)[1:]
+			return b, true
+		}
+	}
+	return b, false
 }
 
 // A worker does one transaction after the other. It keeps its sessions: opening two of them costs about as much as writing some hundred rows.
