@@ -262,14 +262,14 @@ func (w *worker) transaction(ctx context.Context, batches []cellBatch, st stage)
 			if err := a.unpublished(ctx, tx, a.guard); err != nil {
 				return err
 			}
-			remove := func(ctx context.Context) (err error) {
+			remove := func() (err error) {
 				if st != inserting || again {
 					deleted, err = a.remove(ctx, tx, batches, again)
 				}
 				return err
 			}
 			if st == deleting {
-				if err := remove(ctx); err != nil {
+				if err := remove(); err != nil {
 					return err
 				}
 				return a.mark(ctx, tx, batches, func(b cellBatch) ([]mark, error) { return a.flight(b), nil })
@@ -374,7 +374,7 @@ func (a *applier) unchanged(ctx context.Context, tx querier, b cellBatch, spans 
 
 // write sends the source's rows of batches through Rewrite into the transaction, after remove. What the source has to do for that it does while the
 // destination removes.
-func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch, remove func(ctx context.Context) error) (Summary, error) {
+func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch, remove func() error) (Summary, error) {
 	a := w.applier
 	sel := selection{}
 	var src, dst []Table
@@ -398,7 +398,7 @@ func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch, rem
 		}
 		return exec(ctx, w.in, sqlRollback) // which ends the snapshot
 	}, func(ctx context.Context, r io.Reader) error {
-		if removed = remove(ctx); removed != nil {
+		if removed = remove(); removed != nil {
 			return removed
 		}
 		l, err := a.newLoader(ctx, tx, dst)
