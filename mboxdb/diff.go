@@ -394,7 +394,7 @@ func (df *differ) run(ctx context.Context, first *reader, units []unit) error {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := r.do(ctx, func(s *sides) error { return df.compare1(ctx, s, u) }); err != nil {
+				if err := r.do(ctx, func(s *sides) error { return df.compareRange(ctx, s, u) }); err != nil {
 					return err
 				}
 			}
@@ -404,9 +404,9 @@ func (df *differ) run(ctx context.Context, first *reader, units []unit) error {
 	return g.Wait()
 }
 
-// compare1 finds the differences in one range.
-func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
-	c, err := df.compare2(ctx, s, u)
+// compareRange finds the differences in one range.
+func (df *differ) compareRange(ctx context.Context, s *sides, u unit) error {
+	c, err := df.compareDigests(ctx, s, u)
 	if err != nil {
 		return err
 	}
@@ -425,8 +425,8 @@ func (df *differ) compare1(ctx context.Context, s *sides, u unit) error {
 	return nil
 }
 
-// compare2 compares the two sides' digests of one range.
-func (df *differ) compare2(ctx context.Context, s *sides, u unit) (*comparison, error) {
+// compareDigests compares the two sides' digests of one range; of a table that the destination has nothing of, numbers of rows.
+func (df *differ) compareDigests(ctx context.Context, s *sides, u unit) (*comparison, error) {
 	spans := []span{u.span}
 	if u.t.unread { // the only unit of its table
 		spans = nil
@@ -454,7 +454,7 @@ func (df *differ) compare2(ctx context.Context, s *sides, u unit) (*comparison, 
 	return compared(u.t, src, dst), nil
 }
 
-// comparePacked is compare2 where both sides' digests come in one text each; nil where they do not.
+// comparePacked is compareDigests where both sides' digests come in one text each; nil where they do not.
 func (df *differ) comparePacked(ctx context.Context, s *sides, u unit) (*comparison, error) {
 	var whole [2]bool
 	read := func(i int, t Table) func(context.Context, side) error {
