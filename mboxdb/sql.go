@@ -283,7 +283,7 @@ func sqlRowDigest(t Table, skip []string, locators map[VolumeID]VolumeID) string
 		}
 		exprs = append(exprs, value) // which CONCAT_WS leaves out if it is NULL
 		if c.Nullable {
-			exprs = append(exprs, "UNHEX('FE')")
+			exprs = append(exprs, "x'FE'") // and not UNHEX, which servers would compute for every row
 		}
 	}
 	if len(exprs) == 1 {
