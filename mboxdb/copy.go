@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
@@ -228,16 +229,23 @@ func (c *Copy) transfer(ctx context.Context, want func(Table) bool, load func(ct
 	}, load)
 }
 
-// pipe sends what dump writes through Rewrite to load. Whatever fails first ends all three, and is what is returned.
+// pipe sends what dump writes through Rewrite to load. Whatever fails first ends all three, and is what is returned, whatever Rewrite makes of an
+// error that comes to it.
 func (c *Copy) pipe(ctx context.Context, dump func(ctx context.Context, w io.Writer) error, load func(ctx context.Context, r io.Reader) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	dumped, intoRewrite := io.Pipe()
 	rewritten, intoLoad := io.Pipe()
-	g.Go(func() error {
-		err := dump(ctx, intoRewrite)
+	var once sync.Once
+	var first error
+	failed := func(of string, err error) error { // before anybody else hears of it
 		if err != nil {
-			err = fmt.Errorf("source: %w", err)
+			err = fmt.Errorf("%s: %w", of, err)
+			once.Do(func() { first = err })
 		}
+		return err
+	}
+	g.Go(func() error {
+		err := failed("source", dump(ctx, intoRewrite))
 		intoRewrite.CloseWithError(err) // nil closes with io.EOF
 		return err
 	})
@@ -246,9 +254,7 @@ func (c *Copy) pipe(ctx context.Context, dump func(ctx context.Context, w io.Wri
 		if err == nil {
 			err = wholly(dumped)
 		}
-		if err != nil {
-			err = fmt.Errorf("rewrite: %w", err)
-		}
+		err = failed("rewrite", err)
 		dumped.CloseWithError(err) // nil closes with io.ErrClosedPipe, which nobody meets: everything was read
 		intoLoad.CloseWithError(err)
 		return err
@@ -258,13 +264,12 @@ func (c *Copy) pipe(ctx context.Context, dump func(ctx context.Context, w io.Wri
 		if err == nil {
 			err = wholly(rewritten)
 		}
-		if err != nil {
-			err = fmt.Errorf("load: %w", err)
-		}
+		err = failed("load", err)
 		rewritten.CloseWithError(err)
 		return err
 	})
-	return g.Wait()
+	_ = g.Wait() // which returns first, or what became of it
+	return first
 }
 
 // wholly is nil when r has ended. A reader that stopped early did not see what else was there.

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	batchRows  = 4000    // of one transaction
-	batchBytes = 4 << 20 // of one transaction, or one row
+	batchRows  = 10000   // of one statement, and of one of Load's transactions
+	batchBytes = 5 << 20 // of one, or one row
 	deleteRows = 2000
 )
 

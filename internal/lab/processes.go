@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -215,16 +216,22 @@ func retryPorts(ctx context.Context, f func() error) error {
 	return err
 }
 
+// Kernels take the ports of outgoing connections from above. A server that is killed and started again must find its own still free.
+const lowestPort, portRange = 10000, 20000
+
 // freePorts finds ports nobody listens on at this moment.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
+	for tries := 100; len(ports) < n; tries-- {
+		port := lowestPort + rand.IntN(portRange)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		switch {
+		case err == nil:
+			defer l.Close() // only now, so that the ports differ
+			ports = append(ports, port)
+		case tries <= 0 || !errors.Is(err, syscall.EADDRINUSE):
 			return nil, err
 		}
-		defer l.Close() // only now, so that the ports differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
 }
