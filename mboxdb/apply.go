@@ -223,7 +223,7 @@ func (q *queue) next(worker int) (b cellBatch, ok bool) {
 type worker struct {
 	*applier
 	in, out *session // at the source and at the destination; nil: none yet, or it was lost
-	spare   []byte   // memory for a loader
+	memory  []byte   // for a loader's batches
 }
 
 // do calls f, which must be repeatable, with a session that can write, and with a new one when that one is lost.
@@ -405,10 +405,10 @@ func (w *worker) write(ctx context.Context, tx querier, batches []cellBatch, rem
 		if err != nil {
 			return err
 		}
-		l.spare = w.spare
+		l.b.text = w.memory[:0]
 		l.commit = func(b *batch) error { return l.insert(ctx, tx, b) }
 		err = l.load(ctx, r)
-		sum, w.spare = l.sum, l.spare
+		sum, w.memory = l.sum, l.b.text
 		return err
 	})
 	if err != nil && w.in != nil { // whatever was being read there: the transaction may be tried again

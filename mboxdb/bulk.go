@@ -14,6 +14,7 @@ import (
 
 // A batch is what one transaction inserts.
 type batch struct {
+	text  []byte // the rows' values with commas between them, a row a line
 	parts []part
 	rows  int
 	bytes int
@@ -21,10 +22,21 @@ type batch struct {
 
 // A part of a batch is some rows of one table.
 type part struct {
-	t    *loadTable
-	text []byte // the rows' values with commas between them, a row a line
-	rows int
-	odd  bool // has a value that LOAD DATA would read in another way than INSERT
+	t        *loadTable
+	from, to int // in the batch's text
+	rows     int
+	odd      bool // has a value that LOAD DATA would read in another way than INSERT
+}
+
+// room makes place for n bytes more. A text that is long already gets all the memory that a batch may need, instead of some more again and again.
+func (b *batch) room(n int) {
+	if cap(b.text)-len(b.text) >= n {
+		return
+	}
+	if len(b.text) > batchBytes/8 {
+		n = max(n, batchBytes-len(b.text))
+	}
+	b.text = slices.Grow(b.text, n)
 }
 
 // A bulk writes batches. Long parts go by LOAD DATA, which costs the server much less than parsing INSERT does, where it takes that.
@@ -36,22 +48,22 @@ type bulk struct {
 
 func (w bulk) insert(ctx context.Context, tx querier, b *batch) error {
 	for _, p := range b.parts {
-		if err := w.part(ctx, tx, p); err != nil {
+		if err := w.part(ctx, tx, p, b.text[p.from:p.to]); err != nil {
 			return fmt.Errorf("insert into %s: %w", p.t.name, err)
 		}
 	}
 	return nil
 }
 
-func (w bulk) part(ctx context.Context, tx querier, p part) error {
+func (w bulk) part(ctx context.Context, tx querier, p part, text []byte) error {
 	if p.rows >= w.min && !p.odd && !w.denied.Load() {
-		err := p.load(ctx, tx)
+		err := p.load(ctx, tx, text)
 		if !serverError(err, notAllowed...) {
 			return err
 		}
 		w.denied.Store(true)
 	}
-	for text := p.text; len(text) > 0; {
+	for len(text) > 0 {
 		n := len(text)
 		if n > w.size {
 			n = bytes.LastIndexByte(text[:w.size], '\n') + 1
@@ -84,9 +96,9 @@ var loads atomic.Int64
 
 // load inserts the part's rows by LOAD DATA LOCAL. The server takes that for INSERT IGNORE: what would be an error is a warning, so that one
 // warning is one too many.
-func (p part) load(ctx context.Context, tx querier) error {
+func (p part) load(ctx context.Context, tx querier, text []byte) error {
 	name := "mboxdb-" + strconv.FormatInt(loads.Add(1), 10)
-	mysql.RegisterReaderHandler(name, func() io.Reader { return bytes.NewReader(p.text) })
+	mysql.RegisterReaderHandler(name, func() io.Reader { return bytes.NewReader(text) })
 	defer mysql.DeregisterReaderHandler(name)
 	n, err := affect(ctx, tx, sqlLoad(p.t.Table, p.t.group, name))
 	if err != nil {

@@ -175,10 +175,9 @@ type loader struct {
 	commit   func(*batch) error
 
 	lines
-	sum   Summary
-	b     batch
-	spare []byte // memory of a part that has been written
-	done  bool   // the closing line was there
+	sum  Summary
+	b    batch
+	done bool // the closing line was there
 }
 
 type loadTable struct {
@@ -428,14 +427,13 @@ func (l *loader) add(t *loadTable, values []byte, odd bool) error {
 			return err
 		}
 	}
-	n := len(l.b.parts)
-	if n == 0 || l.b.parts[n-1].t != t {
-		l.b.parts = append(l.b.parts, part{t: t, text: l.spare[:0]})
-		l.spare = nil
-		n++
+	if n := len(l.b.parts); n == 0 || l.b.parts[n-1].t != t {
+		l.b.parts = append(l.b.parts, part{t: t, from: len(l.b.text)})
 	}
-	p := &l.b.parts[n-1]
-	p.text = append(append(p.text, values...), '\n')
+	l.b.room(size)
+	l.b.text = append(append(l.b.text, values...), '\n')
+	p := &l.b.parts[len(l.b.parts)-1]
+	p.to = len(l.b.text)
 	p.rows++
 	p.odd = p.odd || odd || t.insert
 	l.b.rows++
@@ -452,7 +450,7 @@ func (l *loader) flush() error {
 	if err := l.commit(&l.b); err != nil {
 		return err
 	}
-	l.spare, l.b = l.b.parts[0].text, batch{}
+	l.b = batch{text: l.b.text[:0]}
 	return nil
 }
 
