@@ -27,7 +27,7 @@ const peerGroup = 9000
 
 // comparePeers measures other tools once each: two that copy, and one that synchronizes what changed in one row of a thousand, beside this
 // package doing the same. A tool that is missing is named and left out.
-func (m *move) comparePeers(b *testing.B, items int, classic, first, once time.Duration) {
+func (m *move) comparePeers(b *testing.B, items int, classic, first, presync time.Duration) {
 	b.Helper()
 	ctx := b.Context()
 	p := &peer{move: m, database: lab.GroupDatabase(peerGroup), server: m.dst.RootDB(b)}
@@ -54,8 +54,8 @@ func (m *move) comparePeers(b *testing.B, items int, classic, first, once time.D
 		m.rest(b)
 		took := timed(func() { tool.f(b) })
 		p.requireEqual(b)
-		fmt.Printf("%d items: %s %s\nRATIO first-copy-%s %.1f\nRATIO copied-once-%s %.1f\n", items, tool.name, took.Round(time.Millisecond),
-			tool.name, took.Seconds()/first.Seconds(), tool.name, took.Seconds()/once.Seconds())
+		fmt.Printf("%d items: %s %s\nRATIO first-copy-%s %.1f\nRATIO presync-%s %.1f\n", items, tool.name, took.Round(time.Millisecond),
+			tool.name, took.Seconds()/first.Seconds(), tool.name, took.Seconds()/presync.Seconds())
 	}
 	if !missing([]string{"mariadb-dump", "mariadb-import"}) {
 		p.empty(b)
