@@ -283,7 +283,7 @@ func (l *loader) rows(ctx context.Context, t *loadTable) error {
 // check reads one row, and says why it must not be loaded, and whether LOAD DATA would read a value in another way than INSERT.
 func (l *loader) check(t *loadTable, row []byte, odd *bool) string {
 	return literals(row, t.columns, func(i int, value []byte) string {
-		if bytes.HasPrefix(value, []byte("0x")) {
+		if len(value) > 2 && value[1] == 'x' && value[0] == '0' {
 			*odd = true
 		}
 		switch i {
@@ -352,9 +352,12 @@ func literalLen(b []byte) int {
 		return 0
 	case b[0] == '\'':
 		return stringLen(b)
-	case bytes.HasPrefix(b, []byte("NULL")):
-		return 4
-	case bytes.HasPrefix(b, []byte("0x")):
+	case b[0] == 'N':
+		if bytes.HasPrefix(b, []byte("NULL")) {
+			return 4
+		}
+		return 0
+	case b[0] == '0' && len(b) > 1 && b[1] == 'x':
 		if n := digits(2, true); n > 2 && n%2 == 0 {
 			return n
 		}
