@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -192,6 +193,35 @@ func (r *reader) close() {
 	}
 }
 
+// readers work side by side.
+type readers []*reader
+
+func (rs readers) close() {
+	for _, r := range rs {
+		r.close()
+	}
+}
+
+// share calls f, which must be repeatable, for each of n pieces of work; each reader takes the next one when it has done one.
+func (rs readers) share(ctx context.Context, n int, f func(ctx context.Context, s *sides, i int) error) error {
+	var taken atomic.Int64
+	g, ctx := errgroup.WithContext(ctx)
+	for _, r := range rs {
+		g.Go(func() error {
+			for i := int(taken.Add(1)) - 1; i < n; i = int(taken.Add(1)) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := r.do(ctx, func(s *sides) error { return f(ctx, s, i) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
 // both runs f at both ends at the same time.
 func (s *sides) both(ctx context.Context, src, dst func(ctx context.Context, s side) error) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -253,17 +283,9 @@ func (c *Copy) diff(ctx context.Context) (*Difference, error) {
 		}
 		df.d.tables = append(df.d.tables, &tableDiff{src: t, dst: dstTables[i], width: width, buckets: map[int64]digest{}, settled: map[int64]*digest{}})
 	}
-	var units []unit
-	first := &reader{Copy: c}
-	defer first.close()
-	err := first.do(ctx, func(s *sides) (err error) { units, err = df.units(ctx, s, dstTables); return err })
-	if err == nil {
-		err = df.run(ctx, first, units)
-	}
-	if err != nil {
+	if err := df.compare(ctx, dstTables); err != nil {
 		return nil, err
 	}
-	first.close()
 	for _, t := range df.d.tables {
 		slices.SortFunc(t.cells, func(a, b *cellDiff) int { return cmp.Compare(a.n, b.n) })
 		df.missing(t)
@@ -274,57 +296,81 @@ func (c *Copy) diff(ctx context.Context) (*Difference, error) {
 	return df.d, nil
 }
 
+// compare finds what differs in all tables.
+func (df *differ) compare(ctx context.Context, dstTables []Table) error {
+	rs := make(readers, df.streams())
+	for i := range rs {
+		rs[i] = &reader{Copy: df.Copy}
+	}
+	defer rs.close()
+	units, err := df.units(ctx, rs, dstTables)
+	if err != nil {
+		return err
+	}
+	return rs.share(ctx, len(units), func(ctx context.Context, s *sides, i int) error { return df.compareRange(ctx, s, units[i]) })
+}
+
 // units reads what the work is made of: the ledger, which tables have rows at the destination, and the ranges of ids at the source.
-func (df *differ) units(ctx context.Context, s *sides, dstTables []Table) ([]unit, error) {
-	var units []unit
+func (df *differ) units(ctx context.Context, rs readers, dstTables []Table) ([]unit, error) {
 	some := make([]bool, len(df.d.tables))
-	err := s.both(ctx, func(ctx context.Context, s side) error {
-		if err := present(ctx, s.q, df.from); err != nil {
-			return err
+	spans := make([][]span, len(df.d.tables))
+	err := rs.share(ctx, 1+len(df.d.tables), func(ctx context.Context, s *sides, i int) (err error) {
+		if i == 0 {
+			return s.both(ctx, func(ctx context.Context, s side) error {
+				return present(ctx, s.q, df.from)
+			}, func(ctx context.Context, s side) error {
+				return df.written(ctx, s, dstTables, some)
+			})
 		}
-		for _, t := range df.d.tables {
-			spans, counts, err := df.spans(ctx, s, t.src)
-			if err != nil {
-				return err
-			}
-			t.counts = counts
-			for _, r := range spans {
-				units = append(units, unit{t, r})
-			}
+		t := df.d.tables[i-1]
+		if spans[i-1], t.counts, err = df.spans(ctx, s.src, t.src); err != nil {
+			err = fmt.Errorf("source: %w", err)
 		}
-		return nil
-	}, func(ctx context.Context, s side) error {
-		var err error
-		if df.ledger, err = df.readLedger(ctx, s.q, dstTables); err != nil {
-			return err
-		}
-		var tables []Table
-		for _, t := range df.d.tables {
-			tables = append(tables, t.dst)
-		}
-		return each(ctx, s.q, sqlAny(tables, s.group, s.id), nil, func(rows *sql.Rows) error {
-			var i int
-			err := rows.Scan(&i)
-			if err == nil {
-				some[i] = true
-			}
-			return err
-		})
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	df.d.ledger = df.ledger != nil
+	if df.ranges == nil {
+		df.ranges = map[string][]span{}
+	}
+	var units []unit
 	for i, t := range df.d.tables {
+		if t.src.ranged() {
+			df.ranges[t.src.String()] = spans[i]
+		}
 		if t.unread = !some[i]; t.unread {
-			t.width = bucketIDs // nothing to look for within
+			t.width = bucketIDs           // nothing to look for within
+			spans[i] = []span{everything} // and no digests: one look at all of it
+		}
+		for _, r := range spans[i] {
+			units = append(units, unit{t, r})
 		}
 	}
-	// A table that is empty at the destination needs no digests, and one look at all of it.
-	return slices.DeleteFunc(units, func(u unit) bool { return u.t.unread && u.hi != everything.hi }), nil
+	return units, nil
 }
 
-// spans cuts a table's ids into ranges of about as many rows each. They are kept: nothing but the balance depends on them. If it had to count
+// written reads the ledger, and which tables have rows at the destination.
+func (df *differ) written(ctx context.Context, s side, dstTables []Table, some []bool) (err error) {
+	if df.ledger, err = df.readLedger(ctx, s.q, dstTables); err != nil {
+		return err
+	}
+	var tables []Table
+	for _, t := range df.d.tables {
+		tables = append(tables, t.dst)
+	}
+	return each(ctx, s.q, sqlAny(tables, s.group, s.id), nil, func(rows *sql.Rows) error {
+		var i int
+		err := rows.Scan(&i)
+		if err == nil {
+			some[i] = true
+		}
+		return err
+	})
+}
+
+// spans cuts a table's ids into ranges of about as many rows each. They are kept by units: nothing but the balance depends on them. If it had to count
 // rows for them, it returns how many there are in each bucket.
 func (c *Copy) spans(ctx context.Context, s side, t Table) (spans []span, counts []cell, err error) {
 	if !t.ranged() {
@@ -344,12 +390,7 @@ func (c *Copy) spans(ctx context.Context, s side, t Table) (spans []span, counts
 		}
 		rows += part.rows
 	}
-	spans = append(spans, span{lo, everything.hi})
-	if c.ranges == nil {
-		c.ranges = map[string][]span{}
-	}
-	c.ranges[t.String()] = spans
-	return spans, counts, nil
+	return append(spans, span{lo, everything.hi}), counts, nil
 }
 
 // census counts a table's rows by cell.
@@ -373,35 +414,6 @@ func (s side) census(ctx context.Context, t Table, width int64) ([]cell, error) 
 		return nil, fmt.Errorf("count %s: %w", t.in(s.group), err)
 	}
 	return gathered(out), nil
-}
-
-// run has the units worked off by as many workers as the copy has streams; first is the first one's reader.
-func (df *differ) run(ctx context.Context, first *reader, units []unit) error {
-	work := make(chan unit, len(units))
-	for _, u := range units {
-		work <- u
-	}
-	close(work)
-	g, ctx := errgroup.WithContext(ctx)
-	for i := range min(df.streams(), max(len(units), 1)) {
-		g.Go(func() error {
-			r := first
-			if i > 0 {
-				r = &reader{Copy: df.Copy}
-				defer r.close()
-			}
-			for u := range work {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if err := r.do(ctx, func(s *sides) error { return df.compareRange(ctx, s, u) }); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	return g.Wait()
 }
 
 // compareRange finds the differences in one range.
