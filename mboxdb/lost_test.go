@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -243,19 +242,11 @@ func (c *breakingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// Nor are they for what cannot go on in the middle: Load and Restore begin anew, and what was written before is gone first. They do so whatever
-// Rewrite says of a text that ends early.
+// Nor are they for what cannot go on in the middle: Load and Restore begin anew, and what was written before is gone first.
 func TestBrokenConnectionsInTheMiddle(t *testing.T) {
 	ctx := t.Context()
 	m := newMove(t, 3000)
 	text := m.dumped(t)
-	rewrite := m.opt.Rewrite
-	m.opt.Rewrite = func(ctx context.Context, w io.Writer, r io.Reader) error {
-		if rewrite(ctx, w, r) != nil {
-			return errors.New("no more lines")
-		}
-		return nil
-	}
 	for _, restore := range []bool{false, true} {
 		src, atSource := breaking(t, m.src, "FROM `"+lab.GroupDatabase(m.from.Group)+"`.`revision`", 1)
 		dst, atDestination := breaking(t, m.dst, "INTO TABLE `"+lab.GroupDatabase(m.to.Group)+"`.`tagged_item`", 2)
