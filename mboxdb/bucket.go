@@ -178,13 +178,14 @@ func pieces[T any](list []T, n int) iter.Seq[[]T] {
 }
 
 // ranged says whether an index leads to the rows of a range of ids: otherwise every range would read all of the mailbox's rows.
-func (t Table) ranged() bool {
-	begins := func(columns []string) bool {
-		return len(columns) >= 2 && columns[0] == t.idColumn() && columns[1] == t.bucket
+func (t Table) ranged() bool { return t.rangeIndex() != "" }
+
+// rangeIndex is the name of that index, "" if there is none.
+func (t Table) rangeIndex() (name string) {
+	for _, x := range t.indexes {
+		if t.bucket != "" && len(x.columns) >= 2 && x.columns[0] == t.idColumn() && x.columns[1] == t.bucket && (name == "" || x.name == "PRIMARY") {
+			name = x.name
+		}
 	}
-	if t.bucket == "" {
-		return false
-	}
-	return begins(t.Key) || slices.ContainsFunc(t.indexes, begins) ||
-		slices.ContainsFunc(t.Unique, func(columns string) bool { return begins(splitColumns(columns)) })
+	return name
 }

@@ -165,6 +165,16 @@ func sqlWhere(t Table, group int, id MailboxID) string {
 	return fmt.Sprintf(" FROM %s WHERE %s = %d", t.quoted(group), ident(t.idColumn()), id)
 }
 
+// sqlRange is sqlWhere with sqlSpans. Left to themselves servers read all of a mailbox's rows for a range that has a fifth of them, and so do five times the work
+// for five such ranges; and the rows come in the order of another index.
+func sqlRange(t Table, group int, id MailboxID, spans []span) string {
+	where, narrowed := sqlWhere(t, group, id), sqlSpans(t, spans)
+	if name := t.rangeIndex(); name != "" && narrowed != "" {
+		where = strings.Replace(where, " WHERE ", " FORCE INDEX ("+ident(name)+") WHERE ", 1)
+	}
+	return where + narrowed
+}
+
 // sqlSpans narrows a statement to rows whose bucket column lies in one of the spans; none: to nothing.
 func sqlSpans(t Table, spans []span) string {
 	if len(spans) == 0 || t.bucket == "" {
@@ -306,14 +316,13 @@ func sqlMappedLocator(value string, locators map[VolumeID]VolumeID) string {
 // sqlHashes are the digests of a table's rows, each behind the value of the bucket column, or 0 in a table that has none. To add
 // them up would cost the server half as much again as making them: it has no cheap way from a digest to numbers.
 func sqlHashes(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, spans []span) string {
-	return "SELECT " + sqlBucketValue(t) + "," + sqlRowDigest(t, skip, locators) + sqlWhere(t, group, id) + sqlSpans(t, spans)
+	return "SELECT " + sqlBucketValue(t) + "," + sqlRowDigest(t, skip, locators) + sqlRange(t, group, id, spans)
 }
 
 // sqlPackedHashes are the number of rows and all their digests in one text. The server cuts a text that is too long for it, and leaves out
 // rows whose digest is NULL.
 func sqlPackedHashes(t Table, group int, id MailboxID, skip []string, locators map[VolumeID]VolumeID, spans []span) string {
-	return "SELECT COUNT(*),GROUP_CONCAT(" + sqlBucketValue(t) + "," + sqlRowDigest(t, skip, locators) + ",';' SEPARATOR '')" + sqlWhere(t, group, id) +
-		sqlSpans(t, spans)
+	return "SELECT COUNT(*),GROUP_CONCAT(" + sqlBucketValue(t) + "," + sqlRowDigest(t, skip, locators) + ",';' SEPARATOR '')" + sqlRange(t, group, id, spans)
 }
 
 func sqlBucketValue(t Table) string {

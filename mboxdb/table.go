@@ -40,9 +40,14 @@ type Table struct {
 	Unique      []string     `json:"unique,omitempty"`
 	ForeignKeys []ForeignKey `json:"foreign_keys,omitempty"`
 
-	bucket  string     // Bucketed: the column whose ranges cut the table into pieces
-	indexes [][]string // columns of those that are not unique
-	order   int        // parents before children, the mailbox row last
+	bucket  string  // Bucketed: the column whose ranges cut the table into pieces
+	indexes []index // the primary key and unique ones, too
+	order   int     // parents before children, the mailbox row last
+}
+
+type index struct {
+	name    string
+	columns []string
 }
 
 // A Column of a table.
@@ -312,8 +317,8 @@ func keysOf(ctx context.Context, q querier, database string, byName map[string]*
 		if t == nil {
 			continue
 		}
+		t.indexes = append(t.indexes, index{k.name, k.columns})
 		if k.equal {
-			t.indexes = append(t.indexes, k.columns)
 			continue
 		}
 		t.Unique = append(t.Unique, strings.Join(k.columns, ","))
@@ -399,6 +404,3 @@ func charsetSpelling(name string) string {
 	}
 	return name
 }
-
-// splitColumns takes apart what Unique names.
-func splitColumns(columns string) []string { return strings.Split(columns, ",") }
