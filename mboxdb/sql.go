@@ -165,8 +165,8 @@ func sqlWhere(t Table, group int, id MailboxID) string {
 	return fmt.Sprintf(" FROM %s WHERE %s = %d", t.quoted(group), ident(t.idColumn()), id)
 }
 
-// sqlRange is sqlWhere with sqlSpans. Left to themselves servers read all of a mailbox's rows for a range that has a fifth of them, and so do five times the work
-// for five such ranges; and the rows come in the order of another index.
+// sqlRange is sqlWhere with sqlSpans, by the index that leads there. Left to itself a server reads all of a mailbox's rows for a range that has a
+// fifth of them, and does so for each fifth; and the rows come in the order of another index.
 func sqlRange(t Table, group int, id MailboxID, spans []span) string {
 	where, narrowed := sqlWhere(t, group, id), sqlSpans(t, spans)
 	if name := t.rangeIndex(); name != "" && narrowed != "" {
